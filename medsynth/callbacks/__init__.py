@@ -1,0 +1,1 @@
+"""What happens around the training loop: rows, grids, judgements, checkpoints, and stopping well."""

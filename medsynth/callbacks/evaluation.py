@@ -1,0 +1,56 @@
+"""Judging while training: the suite of `metrics=` every so many images, and the best checkpoint by one of its figures."""
+
+import time
+from typing import Any
+
+from pytorch_lightning import Callback, Trainer
+
+from medsynth.callbacks.checkpoints import Checkpoints
+from medsynth.data.pack import Pack
+from medsynth.errors import say
+from medsynth.generate import synthesise
+from medsynth.metrics.entries import find
+from medsynth.metrics.real import yardstick
+from medsynth.metrics.settings import settings
+from medsynth.metrics.suite import Yardstick, scalars
+from medsynth.synthesis import SynthesisModule
+
+
+class Evaluation(Callback):
+    """Judges the averaged generator every `every` images; 0, or `metrics=none`, judges nothing.
+
+    Args:
+        pack: real images; its training split is divided into halves of different patients, as in the evaluate verb.
+        metrics: the `metrics` group.
+        checkpoints: keeps `best.ckpt` by the figure that `metrics.monitor` names.
+        seed: of the judged images.
+    """
+
+    def __init__(self, pack: Pack, metrics: dict[str, Any], checkpoints: Checkpoints, *, every: int, seed: int) -> None:
+        self.pack, self.metrics, self.checkpoints = pack, metrics, checkpoints
+        self.settings = settings(metrics)
+        self.every, self.seed = every if self.settings.count else 0, seed
+        self._yardstick: Yardstick | None = None
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if pl_module.clock.passed(self.every):
+            pl_module.reduce_running_statistics()
+            value = self._judge(trainer, pl_module) if trainer.is_global_zero else None
+            value = trainer.strategy.broadcast(value)
+            if value is not None:
+                self.checkpoints.offer(trainer, pl_module, value)
+
+    def _judge(self, trainer: Trainer, module: SynthesisModule) -> float | None:
+        """Judge on rank 0, log the figures, and return the monitored one."""
+        start = time.perf_counter()
+        # The real side is measured once a process.
+        self._yardstick = self._yardstick or yardstick(self.pack, self.metrics, device=module.device)
+        judgement = self._yardstick.judge(synthesise(module, n=self.settings.count, seed=self.seed))
+        figures = scalars(judgement)
+        seconds = time.perf_counter() - start
+        for logger in trainer.loggers:
+            logger.log_metrics({f"val/{key}": value for key, value in figures.items()}, step=module.clock.images_seen)
+        shown = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
+        say(f"judged at {module.clock.images_seen:,} images in {seconds:.1f} s: {shown}")
+        entry = find(judgement, self.settings.monitor) if self.settings.monitor else None
+        return entry["value"] if entry else None

@@ -1,0 +1,136 @@
+"""Checkpoints: self-contained, written whole or not at all, and safe to load from a stranger."""
+
+import os
+import pickle
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medsynth.errors import Failure, UserError
+from medsynth.synthesis import SynthesisModule
+
+FORMAT = 1  # of the "run" entry below
+# What a configuration from a run directory may build. Anything else could run a stranger's code.
+TRUSTED = ("medsynth.models.", "medsynth.networks.", "medsynth.losses.", "medsynth.augment.", "medsynth.data.", "torch.optim.")
+UNREADABLE = (RuntimeError, EOFError, KeyError, ValueError, TypeError, OSError, pickle.UnpicklingError, AttributeError)
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A trained model and where it came from."""
+
+    model: SynthesisModule
+    config: dict[str, Any]
+    checkpoint: Path
+    images_seen: int
+    class_names: list[str]
+    pack_key: str
+    pack_content: str
+    intensity: dict[str, Any]
+
+
+def save_whole(trainer: Any, path: Path) -> None:
+    """Write a checkpoint beside `path` and rename it; a full disk leaves the one before. Every rank must call this."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        trainer.save_checkpoint(partial)
+        if trainer.is_global_zero:
+            with partial.open("rb") as stream:
+                os.fsync(stream.fileno())
+            partial.replace(path)
+    except (OSError, RuntimeError) as error:
+        partial.unlink(missing_ok=True)
+        if isinstance(error, RuntimeError) and "write" not in str(error):
+            raise
+        previous = "the one before it is whole" if path.exists() else "there is none before it"
+        raise Failure(f"{path} could not be written ({error}); {previous}") from error
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a checkpoint's tensors and plain values on the CPU, without running any code that it may carry."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of a foreign file before it refuses it
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        run = checkpoint["run"]
+        if run["format"] != FORMAT:
+            raise UserError(f"checkpoint {path} has format {run['format']}; this medsynth reads format {FORMAT}")
+    except FileNotFoundError:
+        raise UserError(f"checkpoint {path} does not exist") from None
+    except UNREADABLE as error:
+        reason = str(error).split("\n")[0][:200]
+        raise UserError(f"checkpoint {path} is corrupt or not a checkpoint of medsynth: {reason}") from None
+    return checkpoint
+
+
+def load_run(run: Path | str, *, checkpoint: str = "last") -> LoadedRun:
+    """Build a run's model from its checkpoint alone, in eval mode on the CPU.
+
+    Args:
+        run: the run directory.
+        checkpoint: `last`, `best`, or a file.
+    """
+    named = Path(run) / "checkpoints" / f"{checkpoint}.ckpt" if checkpoint in ("last", "best") else Path(checkpoint)
+    if not named.exists():
+        found = sorted(path.name for path in (Path(run) / "checkpoints").glob("*.ckpt"))
+        raise UserError(f"run={run} has no checkpoint {named.name}; found: {', '.join(found) or 'none'}")
+    stored = read(named)
+    facts = stored["run"]
+    model = build_model(facts["config"]["model"], trusted=TRUSTED)
+    try:
+        model.load_state_dict(stored["state_dict"])
+    except RuntimeError as error:
+        raise UserError(f"checkpoint {named} does not fit its own configuration: {error}") from None
+    return LoadedRun(
+        model=model.eval(),
+        config=facts["config"],
+        checkpoint=named,
+        images_seen=stored["clock"]["images_seen"],
+        class_names=facts["class_names"],
+        pack_key=facts["pack_key"],
+        pack_content=facts["pack_content"],
+        intensity=facts["intensity"],
+    )
+
+
+def build_model(config: dict[str, Any], *, trusted: Iterable[str] | None = None) -> SynthesisModule:
+    """Instantiate a model's configuration.
+
+    Args:
+        trusted: prefixes of import paths that `_target_` may name; None trusts the user's own command line.
+    """
+    from hydra.utils import instantiate
+
+    if trusted is not None:
+        check_targets(config, tuple(trusted))
+    return instantiate(config, _convert_="all")
+
+
+def check_targets(config: Any, trusted: tuple[str, ...]) -> None:
+    """Refuse a configuration that names anything but classes which `trusted` modules define themselves."""
+    if isinstance(config, dict):
+        if (target := config.get("_target_")) is not None and not _is_trusted(str(target), trusted):
+            raise UserError(f"_target_={target} is refused: a run's configuration may only build medsynth's own classes")
+        for value in config.values():
+            check_targets(value, trusted)
+    elif isinstance(config, list):
+        for value in config:
+            check_targets(value, trusted)
+
+
+def _is_trusted(target: str, trusted: tuple[str, ...]) -> bool:
+    if not target.startswith(trusted):
+        return False
+    module, _, name = target.rpartition(".")
+    # A dotted path may walk through a trusted module to what it imports (medsynth.data.pack.os.system), so only a
+    # class that a trusted module defines is accepted.
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError):
+        return False
+    return isinstance(found, type) and f"{found.__module__}.".startswith(trusted)

@@ -1,0 +1,218 @@
+"""What every verb shares: Hydra composes the configuration, people read stderr, stdout carries one JSON object.
+
+Exit status: 0; 2 for a user's mistake, in one line; 1 for a failure; 130 and 143 after SIGINT and SIGTERM.
+"""
+
+import difflib
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from medsynth.errors import Failure, Interrupted, UserError, say
+
+INFORMATION = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
+SPOKEN = (UserError, Failure, Interrupted, KeyboardInterrupt)  # errors that are one line and a status
+
+Verb = Callable[[Any], dict[str, Any]]
+
+
+def conf_dir() -> Path:
+    """The folder of YAML files: inside the installed package, or at the top of a checkout."""
+    package = Path(__file__).parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parent / "conf"
+
+
+def verb(name: str) -> Callable[[Verb], Callable[[], None]]:
+    """Turn `function(config) -> JSON-able dict` into the command `python -m medsynth.<name>`."""
+
+    def decorate(function: Verb) -> Callable[[], None]:
+        def command() -> None:
+            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+            answer = print if INFORMATION & set(sys.argv[1:]) else _without_stdout()
+            try:
+                result = _sweep(name, function) if _is_sweep() else _compose_and_call(name, function)
+            except SPOKEN as error:
+                say(_line(name, error))
+                sys.exit(_status(error))
+            if result is not None:
+                answer(json.dumps(result))
+            if result and result.get("failed"):
+                sys.exit(1)
+
+        return command
+
+    return decorate
+
+
+def _without_stdout() -> Callable[[str], None]:
+    """Send all that anyone prints to stderr, child processes included; returns the way to the real stdout."""
+    sys.stdout.flush()
+    real = os.dup(1)
+    os.dup2(2, 1)
+
+    def answer(text: str) -> None:
+        with os.fdopen(real, "w") as stream:
+            stream.write(text + "\n")
+
+    return answer
+
+
+def _compose_and_call(name: str, function: Verb) -> dict[str, Any] | None:
+    """Let Hydra compose the command line and call `function`; its errors become ours. Rank 0 alone has a result."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints a traceback itself and exits
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    results: list[dict[str, Any]] = []
+    errors: list[BaseException] = []
+
+    def task(config: Any) -> None:
+        try:
+            results.append(function(config))
+        except SPOKEN as error:  # carried past Hydra, which would add a line of its own
+            errors.append(error)
+
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(task)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_explain(name, error)) from error
+    if errors:
+        raise errors[0]
+    return results[0] if results and os.environ.get("RANK", "0") == "0" else None
+
+
+# ---------------------------------------------------------------------------------------------------- sweeps
+
+
+def _is_sweep() -> bool:
+    return bool({"-m", "--multirun"} & set(sys.argv[1:]))
+
+
+def _sweep(name: str, function: Verb) -> dict[str, Any]:
+    """Run every job of a `-m` sweep, whatever the launcher; jobs hand in their results as files.
+
+    A launcher to other machines (SLURM) needs MEDSYNTH_SWEEP_DIR to name a shared folder that may be removed.
+    """
+    folder = Path(os.environ.get("MEDSYNTH_SWEEP_DIR") or tempfile.mkdtemp(prefix="medsynth-sweep-"))
+    os.environ["MEDSYNTH_SWEEP_DIR"] = str(folder)
+    results = folder / "results"
+    results.mkdir(parents=True, exist_ok=True)
+
+    def job(config: Any) -> None:
+        from hydra.core.hydra_config import HydraConfig
+
+        hydra_config = HydraConfig.get()
+        record: dict[str, Any] = {"overrides": list(hydra_config.overrides.task)}
+        say(f"\n== job {hydra_config.job.num}: {' '.join(record['overrides'])}")
+        try:
+            record["result"] = function(config)
+        except (UserError, Failure) as error:
+            say(_line(name, error))
+            record["error"] = str(error)
+        (results / f"{hydra_config.job.num:06d}.json").write_text(json.dumps(record))
+
+    try:
+        _compose_and_call(name, _returning_nothing(job))
+        records = [json.loads(path.read_text()) for path in sorted(results.glob("*.json"))]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    runs = [{"overrides": r["overrides"], **r["result"]} for r in records if "result" in r]
+    failed = [{"overrides": r["overrides"], "error": r["error"]} for r in records if "error" in r]
+    _print_table(runs, failed)
+    return {"runs": runs, "failed": failed}
+
+
+def _returning_nothing(job: Callable[[Any], None]) -> Verb:
+    def function(config: Any) -> dict[str, Any]:
+        job(config)
+        return {}
+
+    return function
+
+
+def _print_table(runs: list[dict[str, Any]], failed: list[dict[str, Any]]) -> None:
+    say(f"\nsweep: {len(runs)} runs, {len(failed)} failed")
+    for run in runs:
+        figures = "  ".join(f"{key} {value:.4g}" for key, value in run.items() if isinstance(value, float))
+        say(f"  ok      {' '.join(run['overrides'])}  {figures}  {run.get('run_dir', '')}")
+    for job in failed:
+        say(f"  failed  {' '.join(job['overrides'])}  {job['error']}")
+
+
+# ---------------------------------------------------------------------------------------------------- errors
+
+
+def _line(name: str, error: BaseException) -> str:
+    text = "interrupted" if isinstance(error, KeyboardInterrupt) else " ".join(str(error).split())
+    return f"medsynth.{name}: {text}"
+
+
+def _status(error: BaseException) -> int:
+    match error:
+        case UserError():
+            return 2
+        case Interrupted():
+            return 128 + error.signal_number
+        case KeyboardInterrupt():
+            return 128 + signal.SIGINT
+    return 1
+
+
+def _explain(name: str, error: Exception) -> str:
+    """One line of ours for an error of Hydra or OmegaConf."""
+    if found := _caused_by_user(error):
+        return str(found)
+    text = str(error)
+    group, options = getattr(error, "missing_cfg_file", None), getattr(error, "options", None)
+    if group and options:
+        key, _, value = str(group).rpartition("/")
+        return f"{key}={value} is unknown; choices: {', '.join(sorted(options))}"
+    if "Could not override" in text or "is not in struct" in text:
+        key = text.split("'")[1] if "'" in text else text
+        nearest = difflib.get_close_matches(key, _known_keys(name), n=1, cutoff=0.5)
+        return f"{key} is not a knob of {name}" + (f"; nearest: {nearest[0]}" if nearest else "; --help lists them")
+    if "You must specify" in text:
+        key = text.split("'")[1]
+        return f"{key}= is missing; choices: {', '.join(sorted(p.stem for p in (conf_dir() / key).glob('*.yaml')))}"
+    if "Missing mandatory value" in text:
+        return f"{text.split(':')[-1].split()[0]}= is missing; see --help"
+    return " ".join(text.split())
+
+
+def _caused_by_user(error: BaseException | None) -> UserError | None:
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _known_keys(name: str) -> list[str]:
+    """Every key of the configuration that the command line's group choices give."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+
+    choices = [word for word in sys.argv[1:] if word.split("=")[0] in ("data", "model", "augment", "metrics", "trainer")]
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return _flatten_keys(compose(name, overrides=choices))
+    except HydraException:  # a configuration folder of the user's own is not looked at
+        return []
+
+
+def _flatten_keys(config: Any, prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for key in config:
+        keys.append(f"{prefix}{key}")
+        value = config._get_node(key)
+        if hasattr(value, "keys"):
+            keys += _flatten_keys(value, f"{prefix}{key}.")
+    return keys

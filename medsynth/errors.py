@@ -1,0 +1,31 @@
+"""How medsynth speaks to people: one line for a mistake or a failure, and everything for human eyes on stderr."""
+
+import os
+import sys
+
+
+class UserError(Exception):
+    """A mistake the user can mend: shown as one line, exit status 2, never with a traceback."""
+
+
+class Failure(Exception):
+    """Something went wrong that no knob caused (a full disk, a diverged training): one line, exit status 1."""
+
+
+class Interrupted(Exception):
+    """The run was told to stop and has saved: exit status 128 + `signal_number`."""
+
+    def __init__(self, signal_number: int, message: str) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
+def is_rank_zero() -> bool:
+    """Is this the process that speaks and writes? True outside torchrun and srun."""
+    return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
+
+
+def say(text: str = "", *, end: str = "\n") -> None:
+    """Write for people to stderr, from rank 0; stdout carries the verb's JSON alone."""
+    if is_rank_zero():
+        print(text, file=sys.stderr, flush=True, end=end)

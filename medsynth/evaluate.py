@@ -1,0 +1,206 @@
+"""Judge a run or any folder of images:   python -m medsynth.evaluate run=RUN   or   real=DIR fake=DIR"""
+
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medsynth.cli import verb
+from medsynth.errors import UserError, say
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from medsynth.metrics.suite import Images
+    from medsynth.report import NearestPair
+    from medsynth.subjects import Subject
+
+
+@verb("evaluate")
+def main(config: Any) -> dict[str, Any]:
+    """Compose, judge, write."""
+    from omegaconf import OmegaConf
+
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    return evaluate(plain)
+
+
+def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Judge what `config` (conf/evaluate.yaml as plain Python) names; returns metrics.json's content and the paths."""
+    from medsynth.metrics.settings import settings
+
+    chosen = settings(config["metrics"])
+    if chosen.count == 0:
+        raise UserError("metrics=none judges nothing; use metrics=fast or metrics=full")
+    check_choice(config)
+    if config["run"] is not None:
+        return _evaluate_run(config, count=chosen.count)
+    return _evaluate_folders(config, count=chosen.count)
+
+
+def check_choice(config: Mapping[str, Any]) -> None:
+    """Raise UserError unless either run=, or real= and fake=, are given, and numbers are possible."""
+    run, real, fake = config["run"], config["real"], config["fake"]
+    if (run is None) == (real is None and fake is None):
+        raise UserError("give either run=RUN, or real=DIR and fake=DIR")
+    if run is None and (real is None or fake is None):
+        raise UserError(f"{'real' if real is None else 'fake'}= is missing; give real=DIR and fake=DIR")
+    if config["batch_size"] < 1:
+        raise UserError(f"batch_size={config['batch_size']} must be at least 1")
+    if config["channels"] not in (1, 3):
+        raise UserError(f"channels={config['channels']} must be 1 or 3")
+    if config["resolution"] is not None and config["resolution"] < 16:
+        raise UserError(f"resolution={config['resolution']} must be at least 16")
+
+
+def _evaluate_run(config: Mapping[str, Any], *, count: int) -> dict[str, Any]:
+    from medsynth.loggers import read_rows
+    from medsynth.subjects import load, run_subject, sha256
+
+    run = Path(config["run"])
+    loaded, pack = load(run, checkpoint=config["checkpoint"], root=config["data"]["root"])
+    subject = run_subject(loaded, pack, count=count, seed=config["seed"], batch_size=config["batch_size"])
+    command = run / "command.txt"
+    facts = {
+        "title": run.absolute().name,
+        "facts": {
+            "Model": str(loaded.config["model"]["_target_"]).rpartition(".")[2],
+            "Data": f"{pack.name} at {pack.resolution} × {pack.resolution}",
+            "Trained for": f"{loaded.images_seen:,} images",
+            "Checkpoint": loaded.checkpoint.name,
+        },
+        "reproduce": [
+            *(command.read_text().splitlines() if command.exists() else []),
+            f"# checkpoint {loaded.checkpoint.name}, sha256 {sha256(loaded.checkpoint)}",
+        ],
+    }
+    out = Path(config["out"] or run / "evaluation")
+    inside = out.resolve().is_relative_to(run.resolve())
+    return _judge(subject, config, facts=facts, out=out, curves=read_rows(run / "metrics.jsonl"), inside_run=inside)
+
+
+def _evaluate_folders(config: Mapping[str, Any], *, count: int) -> dict[str, Any]:
+    from medsynth.subjects import folder_subject
+
+    real, fake = Path(config["real"]), Path(config["fake"])
+    subject = folder_subject(
+        real,
+        fake,
+        unseen=Path(config["unseen"]) if config["unseen"] else None,
+        resolution=config["resolution"],
+        channels=config["channels"],
+        count=count,
+        seed=config["seed"],
+    )
+    facts = {"title": f"{fake.name} against {real.name}", "facts": {"Synthetic": str(fake), "Real": str(real)}}
+    out = Path(config["out"] or fake.with_name(f"{fake.absolute().name}-evaluation"))
+    return _judge(subject, config, facts={**facts, "reproduce": []}, out=out, curves=[], inside_run=False)
+
+
+def _judge(
+    subject: "Subject",
+    config: Mapping[str, Any],
+    *,
+    facts: dict[str, Any],
+    out: Path,
+    curves: list[dict[str, Any]],
+    inside_run: bool,
+) -> dict[str, Any]:
+    import json
+
+    from medsynth.metrics.suite import judge
+    from medsynth.report import write_report
+    from medsynth.report.verdict import verdict
+    from medsynth.run_directory import write_whole
+
+    judgement = judge(
+        reference=subject.reference,
+        held_out=subject.held_out,
+        fake=subject.fake,
+        train=subject.train,
+        unseen=subject.unseen,
+        real_split=subject.real_split,
+        config=config["metrics"],
+        device=_device(config),
+    )
+    judgement["warnings"] += subject.warnings
+    show_real = inside_run if config["real_images"] is None else config["real_images"]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_whole(out / "metrics.json", json.dumps(judgement, indent=2, allow_nan=False) + "\n")
+        report = write_report(
+            out,
+            judgement=judgement,
+            run_facts=_complete(facts),
+            real_grid=_first(subject.reference) if show_real else None,
+            fake_grid=_first(subject.fake),
+            nearest=nearest_pairs(subject, judgement, show_real=show_real),
+            curves=curves,
+        )
+    except PermissionError as error:
+        raise UserError(f"out={out} cannot be written: {error.strerror}") from None
+    say(f"{verdict(judgement).headline}\nreport: {report}")
+    return {**judgement, "metrics_json": str(out / "metrics.json"), "report": str(report)}
+
+
+def nearest_pairs(subject: "Subject", judgement: Mapping[str, Any], *, show_real: bool) -> "list[NearestPair]":
+    """The closest pairs that a judgement names, as images."""
+    from medsynth.metrics.entries import find
+    from medsynth.metrics.nearest import COPY_DISTANCE
+    from medsynth.report import NearestPair
+
+    found = find(judgement, "nearest_train")
+    return [
+        NearestPair(
+            fake=subject.show_fake(pair["fake"]),
+            train=subject.show_train(pair["train"]) if show_real else None,
+            distance=pair["distance"],
+            name=subject.fake_name(pair["fake"]),
+            is_copy=pair["distance"] < COPY_DISTANCE,
+        )
+        for pair in (found["pairs"] if found else ())
+    ]
+
+
+def _first(images: "Images") -> "Tensor":
+    """The images of the first batches, as many as a report shows."""
+    import torch
+
+    from medsynth.subjects import SHOWN
+
+    shown = list(islice((image for batch in images for image in batch), SHOWN))
+    return torch.stack(shown)
+
+
+def _device(config: Mapping[str, Any]) -> Any:
+    """A GPU for extractors that are worth it."""
+    import torch
+
+    heavy = "inception" in config["metrics"]["extractors"]
+    return torch.device("cuda") if heavy and torch.cuda.is_available() else None
+
+
+def _complete(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts of a report with what every evaluation has: when, by what command, with which versions."""
+    import platform
+    import shlex
+    import sys
+    import time
+
+    import torch
+
+    from medsynth import __version__
+
+    return {
+        **facts,
+        "facts": {**facts["facts"], "Judged": time.strftime("%Y-%m-%d %H:%M %z"), "medsynth": __version__},
+        "reproduce": [
+            *facts["reproduce"],
+            shlex.join(["python", "-m", "medsynth.evaluate", *sys.argv[1:]]),
+            f"# medsynth {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
+        ],
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Dense generator and critic, as in the original GAN (Goodfellow et al. 2014, arXiv:1406.2661)."""
+
+from collections.abc import Sequence
+from math import prod
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from medsynth.networks import check_resolution
+
+
+class DenseGenerator(nn.Module):
+    """Latent -> dense layers, each with LeakyReLU and batch norm -> image in [-1, 1].
+
+    Args:
+        widths: units of the hidden layers.
+        leak: slope of LeakyReLU below zero.
+        norm_momentum, norm_eps: of batch norm in torch's convention; Keras' momentum 0.8 is 0.2 here.
+    """
+
+    def __init__(
+        self,
+        *,
+        resolution: int,
+        channels: int = 1,
+        latent_dim: int = 100,
+        widths: Sequence[int] = (256, 512, 1024),
+        leak: float = 0.3,
+        norm_momentum: float = 0.2,
+        norm_eps: float = 1e-3,
+    ) -> None:
+        super().__init__()
+        check_resolution(resolution)
+        self.shape = (channels, resolution, resolution)
+        layers: list[nn.Module] = []
+        for before, after in zip([latent_dim, *widths], widths, strict=False):
+            layers += [nn.Linear(before, after), nn.LeakyReLU(leak, inplace=True)]
+            layers += [nn.BatchNorm1d(after, eps=norm_eps, momentum=norm_momentum)]
+        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], prod(self.shape)), nn.Tanh())
+
+    def forward(self, latent: Float[Tensor, "b d"]) -> Float[Tensor, "b c h w"]:
+        return self.layers(latent).unflatten(1, self.shape)
+
+
+class DenseCritic(nn.Module):
+    """Image -> dense layers with LeakyReLU -> one logit."""
+
+    def __init__(
+        self, *, resolution: int, channels: int = 1, widths: Sequence[int] = (512, 256), leak: float = 0.2
+    ) -> None:
+        super().__init__()
+        check_resolution(resolution)
+        layers: list[nn.Module] = []
+        for before, after in zip([channels * resolution**2, *widths], widths, strict=False):
+            layers += [nn.Linear(before, after), nn.LeakyReLU(leak, inplace=True)]
+        self.layers = nn.Sequential(nn.Flatten(), *layers, nn.Linear(widths[-1], 1))
+
+    def forward(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
+        return self.layers(image).squeeze(1)

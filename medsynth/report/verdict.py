@@ -1,0 +1,141 @@
+"""A judgement in plain words: how far from real, how varied, how much remembered, and how sure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from medsynth.metrics.entries import entries, find
+
+Tone = Literal["good", "mixed", "poor", "unknown"]
+
+# Ratios to the same distance between two sets of real images. On kidney CT at 64 x 64 a 3 x 3 blur gives a Fréchet
+# ratio of 5, a displacement by 8 pixels 37, scrambled quarters 85.
+CLOSE, APART = 2.0, 10.0
+# Ratios of MS-SSIM between synthetic pairs to that between real pairs.
+LESS_VARIED, COLLAPSED, MORE_VARIED = 1.15, 1.5, 0.8
+NEAR_SHARE = 0.05  # of synthetic images nearer to a training image than 99 % of unseen real ones
+
+
+@dataclass(frozen=True)
+class Point:
+    """One aspect of the verdict: its name, how it turned out, and a sentence with the figures behind it."""
+
+    aspect: str
+    tone: Tone
+    text: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A sentence that can stand alone, and the points it rests on."""
+
+    headline: str
+    tone: Tone
+    points: list[Point]
+
+
+def verdict(judgement: Mapping[str, Any]) -> Verdict:
+    """Read the verdict off a judgement's figures."""
+    points = [fidelity(judgement), diversity(judgement), memorisation(judgement), evidence(judgement)]
+    tones: dict[str, Tone] = {point.aspect: point.tone for point in points}
+    return Verdict(*_headline(tones), points)
+
+
+def _headline(tones: Mapping[str, Tone]) -> tuple[str, Tone]:
+    if tones["Memorisation"] == "poor":
+        return "Do not share these images: some of them copy training images.", "poor"
+    if tones["Fidelity"] == "poor":
+        return "The synthetic images are still far from the real ones.", "poor"
+    if tones["Diversity"] == "poor":
+        return "The generator has collapsed: its images are too much alike.", "poor"
+    if "unknown" in (tones["Fidelity"], tones["Diversity"]):
+        return "No overall verdict: there is too little to compare with.", "unknown"
+    if tones["Fidelity"] == "mixed":
+        return "The synthetic images resemble the real ones, but can be told apart from them.", "mixed"
+    if tones["Memorisation"] == "mixed":
+        return "The synthetic images are close to the real ones, some of them suspiciously so.", "mixed"
+    if "mixed" in (tones["Diversity"], tones["Evidence"]):
+        return "The synthetic images are close to the real ones, with reservations.", "mixed"
+    if tones["Memorisation"] == "unknown":
+        return "The synthetic images are close to the real ones and as varied.", "good"
+    return "The synthetic images are close to the real ones, as varied, and no copies of them.", "good"
+
+
+def fidelity(judgement: Mapping[str, Any]) -> Point:
+    """By the Fréchet distance, Inception's if there is one, and the sliced Wasserstein distance: the worse decides."""
+    named = {
+        "Fréchet distance": find(judgement, "fid", "frechet_random"),
+        "sliced Wasserstein distance": find(judgement, "swd"),
+    }
+    ratios = {name: entry["ratio"] for name, entry in named.items() if entry and entry["ratio"] is not None}
+    if not ratios:
+        return Point("Fidelity", "unknown", "There is no real-against-real distance to hold the distances against.")
+    worst = max(ratios.values())
+    tone: Tone = "good" if worst <= CLOSE else "mixed" if worst <= APART else "poor"
+    figures = " and the ".join(f"{name} {times(ratio)}" for name, ratio in ratios.items())
+    return Point("Fidelity", tone, f"The {figures} that between two sets of real images.")
+
+
+def diversity(judgement: Mapping[str, Any]) -> Point:
+    """By MS-SSIM between pairs of synthetic images against that between pairs of real ones."""
+    found = find(judgement, "ms_ssim")
+    if not found or found["ratio"] is None:
+        return Point("Diversity", "unknown", "The likeness of image pairs could not be compared.")
+    ratio = found["ratio"]
+    if ratio > COLLAPSED:
+        tone, words = "poor", "much more alike than real ones"
+    elif ratio > LESS_VARIED:
+        tone, words = "mixed", "somewhat more alike than real ones"
+    elif ratio < MORE_VARIED:
+        tone, words = "mixed", "less alike than real ones, which is often a sign of noise"
+    else:
+        tone, words = "good", "about as alike as real ones"
+    figures = f"MS-SSIM {number(found['value'])} against {number(found['real_against_real'])}"
+    return Point("Diversity", tone, f"Two synthetic images are {words} ({figures}).")
+
+
+def memorisation(judgement: Mapping[str, Any]) -> Point:
+    """By copies of training images, and by the share of images that lie closer to them than unseen real ones do."""
+    found = find(judgement, "nearest_train")
+    if not found:
+        return Point("Memorisation", "unknown", "No training images were at hand to look for copies in.")
+    copies, total = found["copies"], found["n_fake"]
+    looked = f"{found['n_train']:,} training images"
+    expected = found.get("copies_unseen", 0) / max(1, found.get("n_unseen", 1))
+    if copies / total > 2 * expected:
+        return Point("Memorisation", "poor", f"{copies:,} of {total:,} synthetic images copy one of {looked}.")
+    if "near" not in found:
+        text = (
+            f"None of {total:,} synthetic images copies one of {looked}; there were no unseen patients to calibrate by."
+        )
+        return Point("Memorisation", "unknown", text)
+    share = f"{found['near']:.0%} of {total:,} synthetic images"
+    if found["near"] > NEAR_SHARE:
+        return Point("Memorisation", "mixed", f"{share} lie closer to training images than 99% of unseen patients' do.")
+    return Point("Memorisation", "good", f"No more copies than among unseen patients; {share} lie unusually close.")
+
+
+def evidence(judgement: Mapping[str, Any]) -> Point:
+    """By how many images there were."""
+    facts = judgement["images"]
+    counts = f"{facts['n_real']:,} real and {facts['n_fake']:,} synthetic images"
+    if judgement["insufficient"]:
+        text = f"{counts} instead of {facts['count']:,} each: compare only with figures of as many images."
+        return Point("Evidence", "mixed", text)
+    nulls = sum(entry["value"] is None for entry in entries(judgement).values())
+    missing = f"; {nulls} metrics could not be computed" if nulls else ""
+    return Point("Evidence", "good", f"{counts}, as many as asked for{missing}.")
+
+
+def times(ratio: float) -> str:
+    """1.04 -> "is about", 3.2 -> "is 3.2 times"."""
+    if 0.9 <= ratio <= 1.1:
+        return "is about"
+    return f"is {ratio:,.0f} times" if ratio >= 10 else f"is {ratio:.1f} times"
+
+
+def number(value: float) -> str:
+    """Three significant digits, without an exponent where that is readable."""
+    if value != 0 and (abs(value) < 1e-4 or abs(value) >= 1e6):
+        return f"{value:.2e}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}" if value else "0"

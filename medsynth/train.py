@@ -1,0 +1,256 @@
+"""Train a model:   python -m medsynth.train model=wgan_gp data=kidney_ct resolution=64
+
+Read on in synthesis.py, the training loop.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medsynth.cli import verb
+from medsynth.errors import Interrupted, UserError, is_rank_zero, say
+from medsynth.launch import launch, processes
+from medsynth.run_directory import RunDirectory, default_name
+
+if TYPE_CHECKING:
+    from medsynth.callbacks.stop_on_signal import StopOnSignal
+    from medsynth.data.pack import Pack
+    from medsynth.synthesis import SynthesisModule
+
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+
+
+@verb("train")
+def main(config: Any) -> dict[str, Any]:
+    """Resolve Hydra's configuration and train."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    hydra = HydraConfig.get()
+    overrides = list(hydra.overrides.task)
+    choices = {group: hydra.runtime.choices[group] for group in ("model", "data")}
+    resolved: Any = OmegaConf.to_container(config, resolve=True)
+    if (count := processes(resolved["trainer"])) > 1:
+        check(resolved)
+        return launch("medsynth.train", count, overrides)
+    return train(resolved, choices=choices, overrides=overrides)
+
+
+def train(config: dict[str, Any], *, choices: dict[str, str], overrides: list[str]) -> dict[str, Any]:
+    """Prepare the data, build the model, train it, or resume where the run directory's last checkpoint stands.
+
+    Args:
+        config: resolved, plain Python.
+        choices: the names of the chosen `model` and `data`.
+        overrides: the command line's, for the default name of the run directory.
+    """
+    check(config)
+    directory = _directory(config, choices=choices, overrides=overrides)
+
+    from medsynth.data.prepare_pack import prepare_pack
+
+    pack = prepare_pack(config["data"], resolution=config["resolution"])
+    config = {**config, "choices": choices, "run_dir": str(directory.path)}
+    config["data"] = {**config["data"], "content": pack.content}
+    _check_data(config, pack)
+    directory.check(config)
+    model = _model(config, pack)
+    return _fit(model, pack, config, directory)
+
+
+def check(config: dict[str, Any]) -> None:
+    """Refuse what cannot work, before anything is read or written."""
+    from medsynth.networks import check_resolution
+
+    check_resolution(config["resolution"])
+    for name in ("batch_size", "images", "log_every", "accumulate"):
+        if not isinstance(config[name], int) or config[name] < 1:
+            raise UserError(f"{name}={config[name]} must be a whole number of at least 1")
+    for name in ("sample_every", "evaluate_every", "checkpoint_every"):
+        if not isinstance(config[name], int) or config[name] < 0:
+            raise UserError(f"{name}={config[name]} must be a whole number of images, or 0 for never")
+    trainer = config["trainer"]
+    if trainer["precision"] not in PRECISIONS:
+        raise UserError(f"trainer.precision={trainer['precision']} is unknown; choices: {', '.join(PRECISIONS)}")
+    if trainer["precision"] == "16-mixed" and not _has_gpu(trainer):
+        raise UserError("trainer.precision=16-mixed needs a GPU; on a CPU use 32-true or bf16-mixed")
+    if config["batch_size"] % config["accumulate"]:
+        raise UserError(f"batch_size={config['batch_size']} must be a multiple of accumulate={config['accumulate']}")
+
+
+def _has_gpu(trainer: dict[str, Any]) -> bool:
+    if trainer["accelerator"] == "cpu":
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _directory(config: dict[str, Any], *, choices: dict[str, str], overrides: list[str]) -> RunDirectory:
+    name = default_name(resolution=config["resolution"], seed=config["seed"], overrides=overrides, **choices)
+    return RunDirectory(Path(config["run_dir"] or Path("runs") / name))
+
+
+def _check_data(config: dict[str, Any], pack: "Pack") -> None:
+    count = len(pack.splits["train"])
+    if config["batch_size"] > count:
+        raise UserError(f"batch_size={config['batch_size']} is larger than the data: the train split has {count} images")
+
+
+def _model(config: dict[str, Any], pack: "Pack") -> "SynthesisModule":
+    import torch
+
+    from medsynth.checkpoint import build_model
+    from medsynth.latent import fold
+    from medsynth.synthesis import Training
+
+    torch.manual_seed(fold(config["seed"], "weights"))
+    model = build_model(config["model"])
+    if missing := model.needs - pack.provides:
+        names = config["choices"]
+        raise UserError(
+            f"model={names['model']} needs {', '.join(sorted(missing))}s, data={names['data']} provides only "
+            f"{', '.join(sorted(pack.provides))}s; class folders or a labels file give labels"
+        )
+    optimizers = _build(config["optimizer"])
+    model.begin(
+        Training(
+            batch_size=config["batch_size"],
+            seed=config["seed"],
+            optimizers=optimizers,
+            accumulate=config["accumulate"],
+            clip_norm=config["clip_norm"],
+        )
+    )
+    return model
+
+
+def _build(config: Any) -> Any:
+    from hydra.utils import instantiate
+
+    return instantiate(config, _convert_="all")
+
+
+def _fit(model: "SynthesisModule", pack: "Pack", config: dict[str, Any], directory: RunDirectory) -> dict[str, Any]:
+    """Run Lightning's Trainer on the run directory, under its lock."""
+    from contextlib import nullcontext
+
+    import medsynth.checkpoint as checkpoint
+
+    with directory.locked() if is_rank_zero() else nullcontext():
+        resume = directory.last if directory.last.exists() else None
+        seen = checkpoint.read(directory.last)["clock"]["images_seen"] if resume else 0
+        if seen >= config["images"]:
+            say(f"finished: {directory.path} has seen {seen:,} of {config['images']:,} images; a larger images= goes on")
+            return _result(directory, seen)
+        if is_rank_zero():
+            directory.create(config)
+        trainer, stop, data = _assemble(model, pack, config, directory)
+        data.images_seen = seen
+        _introduce(model, pack, config, directory, seen=seen)
+        trainer.fit(model, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
+        if stop.received:
+            name = {2: "SIGINT", 15: "SIGTERM"}.get(stop.received, str(stop.received))
+            seen = model.clock.images_seen
+            raise Interrupted(stop.received, f"{name}: saved at image {seen:,}; the same command goes on")
+    return _result(directory, model.clock.images_seen)
+
+
+def _assemble(model: "SynthesisModule", pack: "Pack", config: dict[str, Any], directory: RunDirectory) -> tuple[Any, "StopOnSignal", Any]:
+    """The Trainer, its callbacks and loggers, and the data."""
+    from pytorch_lightning import Trainer
+
+    from medsynth import __version__
+    from medsynth.callbacks.checkpoints import Checkpoints
+    from medsynth.callbacks.evaluation import Evaluation
+    from medsynth.callbacks.journal import Journal
+    from medsynth.callbacks.samples import SampleGrid
+    from medsynth.callbacks.stop_on_signal import StopOnSignal
+    from medsynth.data.module import ImageDataModule
+    from medsynth.loggers import build_loggers
+
+    _quieten_lightning()
+    images = config["images"]
+    facts = {
+        "config": config,
+        "class_names": pack.class_names,
+        "intensity": pack.intensity,
+        "pack_key": pack.key,
+        "pack_content": pack.content,
+        "version": __version__,
+    }
+    journal = Journal(images=images, every=(config["log_every"], config["checkpoint_every"]))
+    checkpoints = Checkpoints(directory.checkpoints, every=config["checkpoint_every"], images=images, facts=facts)
+    stop = StopOnSignal(journal, checkpoints)
+    grids = SampleGrid(directory.samples, seed=config["seed"], every=config["sample_every"], images=images)
+    judge = Evaluation(pack, config["metrics"], checkpoints, every=config["evaluate_every"], seed=config["seed"])
+    trainer = Trainer(
+        **{key: value for key, value in config["trainer"].items()},
+        max_epochs=1,  # the sampler gives the whole budget as one epoch
+        callbacks=[journal, grids, judge, checkpoints, stop],
+        logger=build_loggers(config, directory.path) if is_rank_zero() else False,
+        default_root_dir=str(directory.path),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        use_distributed_sampler=False,
+        log_every_n_steps=1,  # or Lightning warns of short runs; nothing is logged through it
+    )
+    data = ImageDataModule(
+        pack,
+        batch_size=config["batch_size"],
+        seed=config["seed"],
+        images=images,
+        augment=_build(config["augment"]) if config["augment"].get("_target_") else None,
+        flips=config["data"]["flips"],
+        workers=config["data"]["workers"],
+    )
+    return trainer, stop, data
+
+
+def _quieten_lightning() -> None:
+    """Silence what Lightning says to everyone and means nobody here; its other warnings stay."""
+    import logging
+    import warnings
+
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for message in (
+        ".*module.s. in eval mode at the start of training.*",  # the averages are meant to be
+        ".*does not have many workers.*",  # gathering from a Pack is faster than handing a batch over
+        ".*pre-optimization state.*",  # checkpoints are written between batches
+        ".*LeafSpec.* is deprecated.*",
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
+def _introduce(model: "SynthesisModule", pack: "Pack", config: dict[str, Any], directory: RunDirectory, *, seen: int) -> None:
+    """Five facts: where, data, players, budget, device."""
+    names, trainer = config["choices"], config["trainer"]
+    players = ", ".join(f"{name} {sum(w.numel() for w in model.weights(name)):,}" for name in model.players())
+    side, train = config["resolution"], pack.splits["train"]
+    resumed = f", resumed at {seen:,}" if seen else ""
+    say(f"run      {directory.path}{resumed}")
+    say(f"data     {names['data']}: {len(train):,} training images of {side}x{side}, {len(set(pack.patients[train]))} patients or series")
+    say(f"model    {names['model']}, parameters: {players}")
+    say(f"budget   {config['images']:,} images in batches of {config['batch_size']}, seed {config['seed']}")
+    say(f"device   {trainer['accelerator']} x {trainer['devices']}, {trainer['precision']}")
+
+
+def _result(directory: RunDirectory, images_seen: int) -> dict[str, Any]:
+    """The verb's JSON: paths, and the last row's figures."""
+    from medsynth.loggers import read_rows
+
+    figures: dict[str, Any] = {}
+    for row in read_rows(directory.path / "metrics.jsonl"):
+        figures.update(row)
+    grids = sorted(directory.samples.glob("[0-9]*.png"))
+    return {
+        "run_dir": str(directory.path),
+        "checkpoint": str(directory.last),
+        "samples": str(grids[-1]) if grids else None,
+        "images_seen": images_seen,
+        **{key: value for key, value in figures.items() if key != "images_seen"},
+    }
+
+
+if __name__ == "__main__":
+    main()

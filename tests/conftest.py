@@ -1,0 +1,79 @@
+"""Shapes are checked while the tests run; images, configurations and runs are made by the tests themselves."""
+
+from jaxtyping import install_import_hook
+
+install_import_hook("medsynth", "beartype.beartype")  # before the first import of medsynth
+
+from collections.abc import Callable  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from PIL import Image  # noqa: E402
+
+torch.set_num_threads(1)  # two pytest workers share two cores
+
+CHOICES = {"model": "wgan_gp", "data": "image_folder"}
+SMALL = ["resolution=16", "batch_size=8", "images=64", "trainer=cpu", "metrics=none", "sample_every=0"]
+NARROW = {
+    "gan": ["model.generator.widths=[16]", "model.critic.widths=[16]"],
+    "dcgan": ["model.generator.width=4", "model.critic.width=4"],
+    "wgan_gp": ["model.generator.width=4", "model.critic.width=4"],
+}
+
+Compose = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packs, runs and W&B files of a test stay in its own folder; no test talks to W&B."""
+    monkeypatch.setenv("MEDSYNTH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def image_root(tmp_path: Path) -> Path:
+    """Sixty 16x16 pictures in two class folders: a bright bar, upright or lying, at a random place."""
+    rng = np.random.default_rng(0)
+    for label in ("lying", "upright"):
+        folder = tmp_path / "images" / label
+        folder.mkdir(parents=True)
+        for number in range(30):
+            picture = rng.normal(60, 20, (16, 16))
+            place = rng.integers(2, 12)
+            picture[(slice(None), slice(place, place + 3))[:: 1 if label == "upright" else -1]] += 120
+            Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(folder / f"{number:02d}.png")
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def compose(image_root: Path) -> Compose:
+    """Composes a verb's configuration from conf/ and overrides: the smallest training by default, plain Python."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from medsynth.cli import conf_dir
+
+    def build(*overrides: str, model: str = "wgan_gp") -> dict[str, Any]:
+        words = [f"model={model}", *NARROW[model], "data=image_folder", f"data.root={image_root}", *SMALL, *overrides]
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            config: Any = OmegaConf.to_container(hydra_compose("train", overrides=words), resolve=True)
+        return config
+
+    return build
+
+
+@pytest.fixture
+def run(compose: Compose, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Trains in `tmp_path / name` and returns the verb's JSON."""
+    from medsynth.train import train
+
+    def start(name: str, *overrides: str, model: str = "wgan_gp") -> dict[str, Any]:
+        config = compose(f"run_dir={tmp_path / name}", *overrides, model=model)
+        return train(config, choices={"model": model, "data": "image_folder"}, overrides=[])
+
+    return start

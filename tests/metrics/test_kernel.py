@@ -1,0 +1,56 @@
+"""Kernel distance: its definition, its direction, and torch-fidelity on the same subsets."""
+
+import numpy as np
+import pytest
+import torch
+
+from medsynth.metrics.kernel import kernel_distance, squared_mmd
+
+
+def features(count, *, seed, shift=0.0):
+    return torch.randn(count, 16, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + shift
+
+
+def test_estimate_equals_the_double_sum_over_distinct_pairs():
+    x, y = features(5, seed=0), features(4, seed=1)
+
+    def kernel(a, b):
+        return float((a @ b / 16 + 1) ** 3)
+
+    within_x = sum(kernel(a, b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j) / 20
+    within_y = sum(kernel(a, b) for i, a in enumerate(y) for j, b in enumerate(y) if i != j) / 12
+    between = sum(kernel(a, b) for a in x for b in y) / 20
+    assert squared_mmd(x, y) == pytest.approx(within_x + within_y - 2 * between)
+
+
+def test_estimate_equals_torch_fidelity_on_the_same_subsets():
+    from torch_fidelity.metric_kid import kid_features_to_metric
+
+    x, y = features(60, seed=0), features(80, seed=1, shift=0.2)
+    options = {"kid_subsets": 7, "kid_subset_size": 25, "rng_seed": 5, "verbose": False}
+    theirs = kid_features_to_metric(x, y, **options)["kernel_inception_distance_mean"]
+    draw = np.random.RandomState(5).choice  # torch-fidelity draws from the legacy generator
+    ours = [squared_mmd(x[draw(60, 25, replace=False)], y[draw(80, 25, replace=False)]) for _ in range(7)]
+    assert np.mean(ours) == pytest.approx(theirs, rel=1e-9)
+
+
+def test_below_a_thousand_images_one_subset_holds_them_all():
+    x, y = features(50, seed=0), features(50, seed=1)
+    found = kernel_distance(x, y)
+    assert (found.mean, found.deviation, found.subset_size) == (pytest.approx(squared_mmd(x, y)), 0.0, 50)
+
+
+def test_unequal_sets_are_compared_by_subsets_of_the_smaller():
+    found = kernel_distance(features(40, seed=0), features(60, seed=1))
+    assert found.subset_size == 40
+    assert found.deviation > 0
+    assert found == kernel_distance(features(40, seed=0), features(60, seed=1))
+
+
+def test_subsets_never_exceed_a_thousand():
+    assert kernel_distance(features(1010, seed=0), features(1010, seed=1)).subset_size == 1000
+
+
+def test_distance_grows_with_the_shift_and_is_about_zero_without():
+    distances = [kernel_distance(features(300, seed=0), features(300, seed=1, shift=s)).mean for s in (0, 0.5, 1)]
+    assert abs(distances[0]) < 0.05 < distances[1] < distances[2]

@@ -1,0 +1,190 @@
+"""The suite: names, entries, counts and what it refuses."""
+
+import json
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from medsynth.errors import UserError
+from medsynth.metrics.entries import count_name, find
+from medsynth.metrics.settings import settings
+from medsynth.metrics.suite import Yardstick, judge, scalars
+
+FAST = {"count": 24, "extractors": ["random"], "extractor": {"weights": None, "download": False}}
+
+
+def images(count, *, seed, side=32, channels=1):
+    coarse = torch.rand(count, channels, 8, 8, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    return F.interpolate(coarse, size=(side, side), mode="bilinear")
+
+
+def sets(count=24, **options):
+    return {
+        "reference": images(count, seed=0, **options).split(7),
+        "held_out": images(count, seed=1, **options).split(7),
+        "fake": images(count, seed=2, **options).split(7),
+    }
+
+
+@pytest.mark.parametrize(
+    ("count", "name"), [(256, "256"), (999, "999"), (1000, "1k"), (2000, "2k"), (2048, "2048"), (10_000, "10k")]
+)
+def test_counts_are_named_as_papers_do(count, name):
+    assert count_name(count) == name
+
+
+@pytest.mark.parametrize(("side", "channels"), [(16, 1), (32, 3), (48, 1)])
+def test_every_metric_stands_beside_its_real_against_real_value(side, channels):
+    judgement = judge(**sets(side=side, channels=channels), config=FAST)
+    keys = {"frechet_random_24", "kid_random_24", "swd_24", "ms_ssim_24", "nearest_train_24"}
+    assert keys == set(judgement) - {"insufficient", "warnings", "images"} == set(scalars(judgement))
+    for key in keys:
+        found = judgement[key]
+        assert found["value"] is not None
+        assert found["real_against_real"] is not None
+        assert (found["n_real"], found["n_fake"], found["real_split"]) == (24, 24, "train")
+    assert judgement["frechet_random_24"]["extractor"]["name"] == "random"
+    assert len(judgement["frechet_random_24"]["extractor"]["sha256"]) == 64
+    assert judgement["swd_24"]["ratio"] == pytest.approx(
+        judgement["swd_24"]["value"] / judgement["swd_24"]["real_against_real"]
+    )
+
+
+def test_a_judgement_is_json_and_the_same_every_time():
+    first, second = (json.dumps(judge(**sets(), config=FAST), allow_nan=False) for _ in range(2))
+    assert first == second
+
+
+def test_a_judgement_does_not_depend_on_the_batches():
+    data = sets()
+    whole = scalars(judge(**{name: [torch.cat(parts)] for name, parts in data.items()}, config=FAST))
+    assert scalars(judge(**data, config=FAST)) == pytest.approx(whole, rel=1e-5)
+
+
+def test_each_set_is_read_once():
+    reads = []
+
+    def once(name, parts):
+        reads.append(name)
+        yield from parts
+
+    judge(**{name: once(name, parts) for name, parts in sets().items()}, config=FAST)
+    assert sorted(reads) == ["fake", "held_out", "reference"]
+
+
+def test_only_as_many_images_as_asked_for_are_judged():
+    more = sets(count=60)
+    judgement = judge(**more, config=FAST)
+    assert judgement["images"]["n_fake"] == judgement["swd_24"]["n_real"] == 24
+    first = {name: [torch.cat(parts)[:24]] for name, parts in more.items()}
+    assert scalars(judge(**first, config=FAST)) == pytest.approx(scalars(judgement), rel=1e-5)
+
+
+def test_fewer_images_than_the_name_says_fall_under_insufficient():
+    judgement = judge(**sets(count=10), config=FAST)
+    assert "swd_24" not in judgement
+    assert judgement["insufficient"]["swd_24"]["n_fake"] == 10
+    assert any("fewer than metrics.count=24" in line for line in judgement["warnings"])
+    assert find(judgement, "swd") == judgement["insufficient"]["swd_24"]
+
+
+def test_absent_inception_weights_give_null_with_a_reason_and_a_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDSYNTH_CACHE", str(tmp_path))
+    judgement = judge(**sets(), config={**FAST, "extractors": ["random", "inception"]})
+    for key in ("fid_24", "kid_24"):
+        assert judgement[key]["value"] is None
+        assert "metrics.extractor.weights" in judgement[key]["reason"]
+        assert judgement[key]["fill"].startswith(str(tmp_path))
+    assert judgement["frechet_random_24"]["value"] is not None
+    assert "fid_24" not in scalars(judgement)
+
+
+def test_without_held_out_images_there_is_no_real_against_real_value():
+    judgement = judge(**{**sets(), "held_out": None}, config=FAST)
+    assert judgement["swd_24"]["real_against_real"] is None
+    assert judgement["swd_24"]["ratio"] is None
+    assert any("no real-against-real" in line for line in judgement["warnings"])
+
+
+def test_real_images_score_about_as_the_real_images_do_and_noise_far_worse():
+    data = sets(count=64)
+    config = {**FAST, "count": 64}
+    good = judge(**data, config=config)
+    noise = torch.randn(64, 1, 32, 32, generator=torch.Generator().manual_seed(3)).clamp(-1, 1)
+    bad = judge(**{**data, "fake": [noise]}, config=config)
+    for name in ("frechet_random_64", "swd_64"):
+        assert good[name]["ratio"] < 2
+        assert bad[name]["ratio"] > 3
+
+
+def test_copies_of_training_images_outside_the_reference_are_found():
+    data = sets()
+    train = [images(40, seed=5), torch.cat(data["fake"])[:3]]
+    judgement = judge(**data, config=FAST, train=train, unseen=[images(30, seed=6)])
+    found = judgement["nearest_train_24"]
+    assert (found["copies"], found["copies_unseen"], found["n_train"], found["n_unseen"]) == (3, 0, 43, 30)
+    assert {(p["fake"], p["train"]) for p in found["pairs"][:3]} == {(0, 40), (1, 41), (2, 42)}
+    assert found["near"] >= 3 / 24
+
+
+def test_a_yardstick_serves_many_judgements():
+    data = sets()
+    yardstick = Yardstick(reference=data["reference"], held_out=data["held_out"], config=FAST)
+    assert yardstick.judge(data["fake"]) == yardstick.judge(data["fake"]) == judge(**data, config=FAST)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"fake": [images(24, seed=2, side=48)]},
+            "synthetic images are 48x48 of 1 channel, real ones 32x32 of 1 channel",
+        ),
+        (
+            {"held_out": [images(24, seed=2, channels=3)]},
+            "held-out real images are 32x32 of 3 channels, real ones 32x32 of 1 channel",
+        ),
+        ({"fake": [images(4, seed=2), images(4, seed=2, side=48)]}, "synthetic images are 48x48"),
+        ({"fake": []}, "there are no synthetic images"),
+        ({"reference": []}, "there are no real images"),
+        ({"fake": [torch.full((3, 1, 32, 32), torch.nan)]}, "3 of 3 synthetic images hold NaN"),
+        (sets(side=8), "metrics need 16x16 or more"),
+    ],
+    ids=["size", "channels", "two sizes", "no fakes", "no reals", "nan", "tiny"],
+)
+def test_what_cannot_be_judged_is_refused_in_words(change, message):
+    with pytest.raises(UserError, match=message):
+        judge(**{**sets(), **change}, config=FAST)
+
+
+def test_one_image_has_entries_without_values_where_a_spread_is_needed():
+    one = [images(1, seed=2)]
+    judgement = judge(**{**sets(), "fake": one}, config=FAST)["insufficient"]
+    assert judgement["frechet_random_24"]["value"] is None
+    assert "no spread" in judgement["frechet_random_24"]["reason"]
+    assert judgement["ms_ssim_24"]["value"] is None
+    assert judgement["swd_24"]["value"] > 0
+
+
+def test_identical_images_are_judged():
+    same = images(1, seed=2).expand(24, -1, -1, -1)
+    judgement = judge(**{**sets(), "fake": [same]}, config=FAST)
+    assert judgement["ms_ssim_24"]["value"] == pytest.approx(1, abs=1e-5)
+    flat = judge(**{**sets(), "fake": [torch.zeros(24, 1, 32, 32)]}, config=FAST)
+    assert json.dumps(flat, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"cuont": 3}, "metrics.cuont is unknown"),
+        ({"extractor": {"weight": "x"}}, "metrics.extractor.weight is unknown"),
+        ({"extractors": ["vgg"]}, "metrics.extractors=vgg is unknown; choices: random, inception"),
+        ({"count": 1}, "metrics.count=1 must be"),
+        ({"count": "many"}, "metrics.count=many must be"),
+    ],
+)
+def test_a_wrong_metrics_group_is_refused_by_its_key(config, message):
+    with pytest.raises(UserError, match=message):
+        settings(config)

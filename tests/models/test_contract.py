@@ -1,0 +1,127 @@
+"""What every model owes, over all of conf/model: a new YAML is tested by existing."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from medsynth.batch import Batch
+from medsynth.checkpoint import TRUSTED, build_model, check_targets, load_run
+from medsynth.cli import conf_dir
+from medsynth.generate import CHUNK, synthesise
+from medsynth.synthesis import SynthesisModule, Training
+from medsynth.train import train
+
+MODELS = sorted(path.stem for path in (conf_dir() / "model").glob("*.yaml"))
+Compose = Callable[..., dict[str, Any]]
+Run = Callable[..., dict[str, Any]]
+
+pytestmark = pytest.mark.parametrize("name", MODELS)
+
+
+def begun(compose: Compose, name: str, *overrides: str) -> SynthesisModule:
+    """The model with its training configuration, as train() builds it."""
+    config = compose(*overrides, model=name)
+    torch.manual_seed(0)
+    model = build_model(config["model"])
+    model.begin(Training(batch_size=config["batch_size"], seed=0, optimizers={p: torch.optim.Adam for p in model.players()}))
+    return model
+
+
+def batch(compose: Compose, *, channels: int = 1) -> Batch:
+    return Batch(image=torch.rand(8, channels, 16, 16) * 2 - 1, row=torch.arange(8), label=torch.zeros(8).long())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_it_generates_images_in_range(name: str, channels: int, compose: Compose):
+    model = begun(compose, name, f"data.channels={channels}").eval()
+    (images,) = synthesise(model, n=3, seed=0)
+    assert images.shape == (3, channels, 16, 16)
+    assert images.abs().max() <= 1
+
+
+def test_every_phase_has_finite_terms_and_reaches_its_player(name: str, compose: Compose):
+    model = begun(compose, name)
+    for phase in model.phases():
+        model.zero_grad(set_to_none=True)
+        with model._only(phase.player):
+            terms = phase.loss(batch(compose))
+            torch.stack(list(terms.values())).sum().backward()
+        assert all(term.isfinite() and term.ndim == 0 for term in terms.values())
+        assert any(weight.grad is not None and weight.grad.any() for weight in model.weights(phase.player))
+
+
+def test_each_phase_moves_only_its_player(name: str, compose: Compose, tmp_path: Path):
+    moved: dict[str, set[str]] = {}
+
+    def snapshot(model: SynthesisModule) -> dict[str, list[torch.Tensor]]:
+        return {player: [w.detach().clone() for w in model.weights(player)] for player in model.players()}
+
+    original = SynthesisModule._move
+
+    def watched(self: SynthesisModule, phase: Any, part: Batch) -> Any:
+        before = snapshot(self)
+        terms = original(self, phase, part)
+        after = snapshot(self)
+        for player in before:
+            if not all(map(torch.equal, before[player], after[player])):
+                moved.setdefault(phase.player, set()).add(player)
+        return terms
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SynthesisModule, "_move", watched)
+        config = compose(f"run_dir={tmp_path / 'run'}", model=name)
+        train(config, choices={"model": name, "data": "image_folder"}, overrides=[])
+    assert moved == {player: {player} for player in moved}
+    assert moved.keys() == begun(compose, name).players().keys()
+
+
+def test_a_saved_model_generates_the_same_images_again(name: str, run: Run):
+    result = run("run", model=name)
+    first = load_run(result["run_dir"])
+    second = load_run(result["run_dir"])
+    (a,), (b,) = (synthesise(loaded.model, n=4, seed=1) for loaded in (first, second))
+    assert torch.equal(a, b)
+    assert first.images_seen == 64
+
+
+def test_image_k_depends_on_seed_and_k_alone(name: str, compose: Compose):
+    model = begun(compose, name).eval()
+    (whole,) = synthesise(model, n=CHUNK + 5, seed=2, batch_size=100)
+    parts = torch.cat(list(synthesise(model, n=CHUNK + 5, seed=2, batch_size=7)))
+    (late,) = synthesise(model, n=4, first=CHUNK - 1, seed=2)
+    assert torch.equal(whole, parts)
+    assert torch.equal(whole[CHUNK - 1 : CHUNK + 3], late)
+    assert not torch.equal(whole[0], whole[1])
+
+
+def test_resume_is_bit_for_bit(name: str, run: Run):
+    whole = run("whole", "images=96", model=name)
+    run("stopped", "images=40", model=name)
+    stopped = run("stopped", "images=96", model=name)
+    a, b = (torch.load(r["checkpoint"], weights_only=True) for r in (whole, stopped))
+    for key in ("state_dict", "optimizer_states", "clock"):
+        torch.testing.assert_close(b[key], a[key], rtol=0, atol=0)
+
+
+def test_training_in_bf16_stays_finite(name: str, run: Run):
+    result = run("run", "trainer.precision=bf16-mixed", "images=32", model=name)
+    state = torch.load(result["checkpoint"], weights_only=True)["state_dict"]
+    assert all(value.isfinite().all() for value in state.values())
+
+
+def test_norm_layers_have_a_small_epsilon(name: str, compose: Compose):
+    model = begun(compose, name)
+    assert all(layer.eps <= 1e-3 for layer in model.modules() if hasattr(layer, "eps"))
+
+
+def test_its_configuration_may_come_from_a_stranger(name: str, compose: Compose):
+    check_targets(compose(model=name)["model"], TRUSTED)
+
+
+def test_its_yaml_says_paper_and_command(name: str):
+    header = (conf_dir() / "model" / f"{name}.yaml").read_text().split("defaults:")[0]
+    assert "arXiv:" in header
+    assert f"model={name}" in header

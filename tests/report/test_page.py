@@ -1,0 +1,135 @@
+"""report.html: one file without a network, honest about what is missing, and safe to open."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+import torch
+
+from medsynth.metrics.suite import judge
+from medsynth.report import NearestPair, write_report
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+SVG_LEAVES = {"line", "circle", "rect", "polyline", "path"}
+
+
+class Page(HTMLParser):
+    """Collects tags and texts, and fails where elements do not close in order."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.tags, self.text = [], [], ""
+        self.feed(html)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        assert tag in SVG_LEAVES
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def images(count, *, seed):
+    return torch.rand(count, 1, 16, 16, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+@pytest.fixture(scope="module")
+def judgement():
+    return judge(
+        reference=[images(12, seed=0)],
+        held_out=[images(12, seed=1)],
+        fake=[images(12, seed=2)],
+        config={"count": 12, "extractors": ["random"]},
+    )
+
+
+def report(folder, judgement, **changes):
+    arguments = {
+        "judgement": judgement,
+        "run_facts": {
+            "title": "wgan_gp-kidney_ct-64-s0",
+            "facts": {"Model": "wgan_gp"},
+            "reproduce": ["python -m medsynth.train model=wgan_gp"],
+        },
+        "real_grid": images(4, seed=0),
+        "fake_grid": images(4, seed=2),
+        "nearest": [NearestPair(images(1, seed=2)[0], images(1, seed=0)[0], 0.001, "number 3", True)],
+        "curves": [
+            {"images_seen": 100 * i, "seconds": 1.0, "train/critic/wasserstein": -float(i), "val/swd_12": 30.0 - i}
+            for i in range(5)
+        ],
+    }
+    return write_report(folder, **(arguments | changes)).read_text(encoding="utf-8")
+
+
+def test_the_file_is_whole_and_needs_no_network(tmp_path, judgement):
+    html = report(tmp_path / "new" / "folder", judgement)
+    page = Page(html)
+    assert not re.search(r"https?://|@import|<script|<link|url\(", html)
+    assert all(a["src"].startswith("data:image/png;base64,") for tag, a in page.tags if tag == "img")
+    assert [path.name for path in (tmp_path / "new" / "folder").iterdir()] == ["report.html"]
+
+
+def test_every_picture_has_a_description_and_every_table_its_headers(tmp_path, judgement):
+    page = Page(report(tmp_path, judgement))
+    assert all(a["alt"] for tag, a in page.tags if tag == "img")
+    assert all(a.get("aria-label") or a.get("aria-hidden") for tag, a in page.tags if tag == "svg")
+    assert all(a.get("scope") in ("col", "row") for tag, a in page.tags if tag == "th")
+    assert next(a for tag, a in page.tags if tag == "html")["lang"] == "en"
+
+
+def test_the_verdict_comes_first_and_every_metric_is_there(tmp_path, judgement):
+    text = Page(report(tmp_path, judgement)).text
+    assert text.index("Fidelity") < text.index("swd_12") < text.index("How to reproduce")
+    for key in ("frechet_random_12", "kid_random_12", "swd_12", "level of 16 pixels", "ms_ssim_12", "nearest_train_12"):
+        assert key in text
+    assert "train/critic/wasserstein" in text
+    assert "val/swd_12" in text
+    assert "python -m medsynth.train model=wgan_gp" in text
+    assert "random: 12 images do not fill 232 features" in text
+
+
+def test_a_copy_is_marked_as_one(tmp_path, judgement):
+    page = Page(report(tmp_path, judgement))
+    assert ("span", {"class": "tag copy"}) in page.tags
+
+
+def test_real_images_can_be_withheld(tmp_path, judgement):
+    withheld = [NearestPair(images(1, seed=2)[0], None, 0.01, "number 3", False)]
+    page = Page(report(tmp_path, judgement, real_grid=None, nearest=withheld))
+    assert "shown only in reports inside a run directory" in page.text
+    assert len([tag for tag, _ in page.tags if tag == "img"]) == 2
+
+
+def test_nulls_and_few_images_say_why(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDSYNTH_CACHE", str(tmp_path / "cache"))
+    found = judge(
+        reference=[images(5, seed=0)],
+        held_out=None,
+        fake=[images(5, seed=2)],
+        config={"count": 100, "extractors": ["inception"]},
+    )
+    text = Page(report(tmp_path, found, nearest=[], curves=[])).text
+    assert "Not computed. no Inception weights" in " ".join(text.split())
+    assert "too few images" in text
+    assert "No overall verdict" in text
+
+
+def test_names_from_outside_are_escaped(tmp_path, judgement):
+    hostile = "<script>alert(1)</script>"
+    facts = {"title": hostile, "facts": {hostile: hostile}, "reproduce": [hostile]}
+    nearest = [NearestPair(images(1, seed=2)[0], None, 0.01, '"><script>', False)]
+    html = report(
+        tmp_path, judgement, run_facts=facts, nearest=nearest, curves=[{"images_seen": 1, f"val/{hostile}": 2.0}]
+    )
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html

@@ -1,0 +1,75 @@
+"""The verdict follows the figures."""
+
+import pytest
+
+from medsynth.report.verdict import number, times, verdict
+
+
+def judgement(*, frechet=1.2, swd=1.1, ms_ssim=1.0, copies=0, near=0.01, enough=True, calibrated=True):
+    def entry(ratio, **more):
+        real = 0.2 if calibrated else None
+        return {
+            "value": 0.2 * ratio,
+            "real_against_real": real,
+            "ratio": ratio if calibrated else None,
+            "n_real": 256,
+            "n_fake": 256,
+            **more,
+        }
+
+    unseen = {"n_unseen": 100, "copies_unseen": 0, "near": near} if calibrated else {}
+    found = {
+        "frechet_random_256": entry(frechet),
+        "swd_256": entry(swd),
+        "ms_ssim_256": entry(ms_ssim),
+        "nearest_train_256": entry(1.0, copies=copies, n_train=500, **unseen),
+    }
+    images = {"count": 256, "n_real": 256, "n_fake": 256}
+    return {**(found if enough else {}), "insufficient": {} if enough else found, "warnings": [], "images": images}
+
+
+@pytest.mark.parametrize(
+    ("figures", "tone", "words"),
+    [
+        ({}, "good", "close to the real ones, as varied, and no copies"),
+        ({"frechet": 5.0}, "mixed", "can be told apart"),
+        ({"swd": 50.0}, "poor", "far from the real ones"),
+        ({"ms_ssim": 1.3}, "mixed", "with reservations"),
+        ({"ms_ssim": 2.5}, "poor", "collapsed"),
+        ({"copies": 3}, "poor", "copy training images"),
+        ({"copies": 3, "swd": 50.0}, "poor", "copy training images"),
+        ({"near": 0.3}, "mixed", "suspiciously"),
+        ({"enough": False}, "mixed", "with reservations"),
+        ({"calibrated": False}, "unknown", "No overall verdict"),
+    ],
+)
+def test_the_headline_tells_the_worst_first(figures, tone, words):
+    found = verdict(judgement(**figures))
+    assert words in found.headline
+    assert found.tone == tone
+
+
+def test_each_point_carries_its_figures():
+    points = {point.aspect: point for point in verdict(judgement(frechet=3.2, copies=0)).points}
+    assert list(points) == ["Fidelity", "Diversity", "Memorisation", "Evidence"]
+    assert "3.2 times" in points["Fidelity"].text
+    assert "0.200 against 0.200" in points["Diversity"].text
+    assert "256 real and 256 synthetic" in points["Evidence"].text
+
+
+def test_copies_no_more_frequent_than_among_unseen_patients_are_no_alarm():
+    figures = judgement(copies=2)
+    figures["nearest_train_256"]["copies_unseen"] = 1
+    assert {p.aspect: p.tone for p in verdict(figures).points}["Memorisation"] == "good"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0123456, "0.0123"), (12.345, "12.3"), (1234.5, "1,234"), (0.0, "0"), (3.2e-6, "3.20e-06"), (-0.5, "-0.500")],
+)
+def test_numbers_have_three_digits(value, text):
+    assert number(value) == text
+
+
+def test_ratios_near_one_are_about_equal():
+    assert (times(1.04), times(3.21), times(120.0)) == ("is about", "is 3.2 times", "is 120 times")

@@ -1,0 +1,207 @@
+"""evaluate: a run against its pack, folders against each other, and every mistake in one line."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from medsynth.errors import UserError
+from medsynth.evaluate import evaluate
+from medsynth.metrics.real import real_halves, real_sets
+from medsynth.subjects import load, run_subject
+
+CONFIG = {
+    "run": None,
+    "checkpoint": "last",
+    "seed": 0,
+    "batch_size": 8,
+    "data": {"root": None},
+    "real": None,
+    "fake": None,
+    "unseen": None,
+    "resolution": None,
+    "channels": 1,
+    "out": None,
+    "real_images": None,
+    "metrics": {"count": 12, "extractors": ["random"], "extractor": {"weights": None, "download": False}},
+}
+
+
+def write_images(folder, count, *, seed, size=(16, 16), mode="L"):
+    folder.mkdir(parents=True, exist_ok=True)
+    stream = np.random.default_rng(seed)
+    width, height = size
+    for number in range(count):
+        pixels = stream.integers(0, 256, (height, width) if mode == "L" else (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"slice ({number}).png")
+    return folder
+
+
+def folders(tmp_path, *, real=30, fake=12, **options):
+    return {
+        **CONFIG,
+        "real": str(write_images(tmp_path / "real" / "Cyst", real, seed=0, **options).parent),
+        "fake": str(write_images(tmp_path / "fake" / "synthetic", fake, seed=1, **options).parent),
+    }
+
+
+class MemoryPack:
+    """Stands in for a Pack: patients of four images each in memory."""
+
+    name, resolution, content = "phantom", 16, "abc"
+
+    def __init__(self, patients=12):
+        stream = torch.Generator().manual_seed(0)
+        self.images = torch.rand(4 * patients, 1, 16, 16, generator=stream) * 2 - 1
+        self.patients = np.repeat([f"p{i}" for i in range(patients)], 4)
+        self.labels = np.full(4 * patients, -1)
+        cut = 4 * (patients - 2) if patients > 2 else 4 * patients
+        rest = np.arange(cut, 4 * patients)
+        self.splits = {"train": np.arange(cut), "val": rest[:4], "test": rest[4:]}
+
+    def tensor(self, indices):
+        return self.images[torch.as_tensor(np.asarray(indices))]
+
+    def batches(self, indices):
+        return [self.tensor(part) for part in np.array_split(indices, 3)]
+
+
+def test_folders_are_judged_and_written(tmp_path):
+    config = folders(tmp_path)
+    answer = evaluate(config)
+    assert answer["swd_12"]["value"] > 0
+    assert answer["images"]["n_real"] == answer["images"]["n_fake"] == answer["images"]["n_held_out"] == 12
+    stored = json.loads((tmp_path / "fake-evaluation" / "metrics.json").read_text())
+    assert stored == {key: value for key, value in answer.items() if key not in ("metrics_json", "report")}
+    assert answer["report"] == str(tmp_path / "fake-evaluation" / "report.html")
+    assert json.dumps(answer)
+
+
+def test_judging_folders_twice_gives_the_same(tmp_path):
+    config = folders(tmp_path)
+    assert evaluate(config) == evaluate(config)
+
+
+def test_a_planted_copy_is_found_among_all_real_images(tmp_path):
+    config = folders(tmp_path, real=40)
+    shutil.copy(tmp_path / "real" / "Cyst" / "slice (37).png", tmp_path / "fake" / "synthetic" / "slice (3).png")
+    answer = evaluate(config)["nearest_train_12"]
+    assert answer["copies"] == 1
+    assert answer["n_train"] == 40
+    assert answer["pairs"][0]["distance"] == 0
+
+
+def test_reports_outside_a_run_show_no_real_image_unless_asked(tmp_path):
+    config = folders(tmp_path)
+    page = tmp_path / "fake-evaluation" / "report.html"
+    evaluate(config)
+    assert "side by side" in page.read_text()
+    assert "real images, side by side" not in page.read_text()
+    evaluate({**config, "real_images": True})
+    assert "real images, side by side" in page.read_text()
+
+
+def test_unreadable_images_are_left_out_and_named(tmp_path, capsys):
+    config = folders(tmp_path)
+    (tmp_path / "fake" / "synthetic" / "broken.png").write_bytes(b"no image")
+    answer = evaluate(config)
+    assert any("broken.png was left out: not an image" in line for line in answer["warnings"])
+    assert "broken.png" in capsys.readouterr().err
+
+
+def test_sizes_may_differ_when_a_resolution_is_given(tmp_path):
+    config = folders(tmp_path)
+    write_images(tmp_path / "fake" / "synthetic", 3, seed=5, size=(24, 20), mode="RGB")
+    with pytest.raises(UserError, match=r"16x16.*24x20; set resolution=N"):
+        evaluate(config)
+    assert evaluate({**config, "resolution": 32})["images"]["height"] == 32
+
+
+def test_a_folder_of_unseen_patients_calibrates_closeness(tmp_path):
+    config = folders(tmp_path)
+    unseen = write_images(tmp_path / "unseen", 9, seed=3)
+    assert "near" not in evaluate(config)["nearest_train_12"]
+    assert evaluate({**config, "unseen": str(unseen)})["nearest_train_12"]["n_unseen"] == 9
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"real": None, "fake": None}, "give either run=RUN, or real=DIR and fake=DIR"),
+        ({"run": "runs/x"}, "give either run=RUN, or real=DIR and fake=DIR"),
+        ({"fake": None}, "fake= is missing"),
+        ({"real": "/absent"}, "real=/absent is not a folder"),
+        ({"channels": 2}, "channels=2 must be 1 or 3"),
+        ({"resolution": 8}, "resolution=8 must be at least 16"),
+        ({"batch_size": 0}, "batch_size=0 must be at least 1"),
+        ({"metrics": {"count": 0, "extractors": []}}, "metrics=none judges nothing"),
+    ],
+)
+def test_a_mistake_is_answered_in_words(change, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        evaluate({**folders(tmp_path), **change})
+
+
+def test_a_single_image_cannot_be_judged(tmp_path):
+    with pytest.raises(UserError, match=r"fake=.* holds 1 images; judging needs at least 2"):
+        evaluate(folders(tmp_path, fake=1))
+
+
+def test_few_real_images_leave_no_second_half(tmp_path):
+    answer = evaluate(folders(tmp_path, real=3))
+    assert answer["insufficient"]["swd_12"]["n_real"] == 3
+    assert answer["insufficient"]["swd_12"]["real_against_real"] is None
+
+
+def test_halves_of_a_pack_share_no_patient_and_are_of_one_size():
+    pack = MemoryPack()
+    first, second = real_halves(pack, count=12)
+    assert len(first) == len(second) == 12
+    assert not set(pack.patients[first]) & set(pack.patients[second])
+    assert set(first) | set(second) <= set(pack.splits["train"])
+
+
+def test_a_pack_of_one_patient_has_no_second_half():
+    sets = real_sets(MemoryPack(patients=1), count=12)
+    assert sets.held_out is None
+    assert sets.unseen is None
+
+
+def test_a_run_is_judged_where_it_lies(run, tmp_path):
+    run("trained")
+    answer = evaluate({**CONFIG, "run": str(tmp_path / "trained")})
+    folder = tmp_path / "trained" / "evaluation"
+    assert answer["report"] == str(folder / "report.html")
+    assert answer["images"]["n_fake"] == 12
+    assert answer["nearest_train_12"]["n_train"] > 12
+    assert answer["nearest_train_12"]["n_unseen"] > 0
+    page = (folder / "report.html").read_text()
+    assert "real images, side by side" in page
+    assert "train/critic/wasserstein" in page
+    outside = evaluate({**CONFIG, "run": str(tmp_path / "trained"), "out": str(tmp_path / "elsewhere")})
+    assert "real images, side by side" not in (tmp_path / "elsewhere" / "report.html").read_text()
+    assert outside["swd_12"] == answer["swd_12"]
+
+
+def test_a_subject_shows_the_images_that_its_figures_name(run, tmp_path):
+    run("trained")
+    loaded, pack = load(tmp_path / "trained", checkpoint="last", root=None)
+    subject = run_subject(loaded, pack, count=12, seed=0, batch_size=5)
+    assert torch.equal(subject.show_fake(7), torch.cat(list(subject.fake))[7])
+    assert torch.equal(subject.show_train(9), torch.cat(list(subject.train))[9])
+    assert subject.warnings == []
+    other = run_subject(replace(loaded, pack_content="other"), pack, count=12, seed=0, batch_size=5)
+    assert "their content differs" in other.warnings[0]
+
+
+def test_a_run_whose_images_have_moved_says_where_they_were(run, tmp_path):
+    run("trained")
+    shutil.move(tmp_path / "images", tmp_path / "moved")
+    config = {**CONFIG, "run": str(tmp_path / "trained")}
+    with pytest.raises(UserError, match=r"images"):
+        evaluate(config)
+    assert evaluate({**config, "data": {"root": str(tmp_path / "moved")}})["swd_12"]["value"] > 0

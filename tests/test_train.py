@@ -1,0 +1,211 @@
+"""Training end to end, at the smallest size: resume, elasticity, refusals."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from medsynth.errors import Failure, Interrupted, UserError
+from medsynth.loggers import read_rows
+from medsynth.synthesis import SynthesisModule
+from medsynth.train import check, train
+
+Compose = Callable[..., dict[str, Any]]
+Run = Callable[..., dict[str, Any]]
+BATCHWISE = ["model.generator.norm=none"]  # no batch statistics anywhere
+
+
+def state(result: dict[str, Any]) -> dict[str, Any]:
+    return torch.load(result["checkpoint"], weights_only=True)
+
+
+def assert_equal_states(a: dict[str, Any], b: dict[str, Any]) -> None:
+    for key in ("state_dict", "optimizer_states", "clock"):
+        torch.testing.assert_close(b[key], a[key], rtol=0, atol=0)
+
+
+def without_time(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in rows]
+
+
+def test_a_run_directory_holds_what_other_verbs_read(run: Run, tmp_path: Path):
+    result = run("run", "log_every=16", "sample_every=32")
+    names = {p.relative_to(tmp_path / "run").as_posix() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    assert {"config.yaml", "command.txt", "metrics.jsonl", "metrics.csv", "checkpoints/last.ckpt"} <= names
+    assert {f"samples/{seen:09d}.png" for seen in (0, 32, 64)} <= names
+    assert json.dumps(result)
+    assert result["images_seen"] == 64
+    assert {"train/critic/wasserstein", "train/critic/gradient_penalty", "train/generator/wasserstein"} <= result.keys()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_first_and_the_same_command_goes_on_bit_for_bit(number: int, run: Run, monkeypatch: pytest.MonkeyPatch):
+    options = ["images=96", "log_every=16", "checkpoint_every=48"]
+    whole = run("whole", *options)
+    original = SynthesisModule.training_step
+
+    def signalled(self: SynthesisModule, batch: Any, batch_idx: int) -> None:
+        original(self, batch, batch_idx)
+        if self.clock.images_seen == 40:
+            os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        patch.setattr(SynthesisModule, "training_step", signalled)
+        with pytest.raises(Interrupted, match="saved at image 40; the same command goes on") as stop:
+            run("stopped", *options)
+    assert stop.value.signal_number == number
+    assert signal.getsignal(number) is before
+    assert_equal_states(state(whole), state(run("stopped", *options)))
+
+
+def test_a_crash_between_checkpoints_resumes_bit_for_bit_and_cuts_later_rows(run: Run, monkeypatch: pytest.MonkeyPatch):
+    options = ["images=96", "log_every=16", "checkpoint_every=32"]
+    whole = run("whole", *options)
+    original = SynthesisModule.training_step
+
+    def crashing(self: SynthesisModule, batch: Any, batch_idx: int) -> None:
+        if self.clock.images_seen == 56:
+            raise RuntimeError("power cut")
+        original(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SynthesisModule, "training_step", crashing)
+        with pytest.raises(RuntimeError, match="power cut"):
+            run("cut", *options)
+    resumed = run("cut", *options)
+    assert_equal_states(state(whole), state(resumed))
+    rows = [read_rows(Path(r["run_dir"]) / "metrics.jsonl") for r in (whole, resumed)]
+    assert without_time(rows[1]) == without_time(rows[0])
+
+
+def test_training_twice_gives_the_same_bits_and_another_seed_others(run: Run):
+    first, second, other = run("a"), run("b"), run("c", "seed=1")
+    assert_equal_states(state(first), state(second))
+    assert not torch.equal(state(first)["state_dict"]["critic.layers.0.weight"], state(other)["state_dict"]["critic.layers.0.weight"])
+
+
+def test_a_finished_run_says_so_and_a_larger_budget_goes_on(run: Run, capsys: pytest.CaptureFixture[str]):
+    run("run")
+    assert run("run")["images_seen"] == 64
+    assert "finished" in capsys.readouterr().err
+    assert_equal_states(state(run("whole", "images=128")), state(run("run", "images=128")))
+
+
+def test_a_change_of_mathematics_is_refused_and_the_run_is_left_alone(run: Run, tmp_path: Path):
+    before = Path(run("run")["checkpoint"]).read_bytes()
+    with pytest.raises(UserError, match=r"model.gp_weight 10.0 -> 3"):
+        run("run", "model.gp_weight=3", "images=128")
+    assert (tmp_path / "run/checkpoints/last.ckpt").read_bytes() == before
+
+
+def test_changed_files_are_a_change_of_mathematics(run: Run, image_root: Path):
+    run("run")
+    (image_root / "upright" / "29.png").unlink()
+    with pytest.raises(UserError, match=r"data.content \w+ -> \w+"):
+        run("run", "images=128")
+
+
+def test_moved_files_are_not(run: Run, image_root: Path, tmp_path: Path):
+    run("run")
+    image_root.rename(tmp_path / "moved")
+    run("run", f"data.root={tmp_path / 'moved'}", "images=128")
+
+
+def test_cadences_and_budget_may_change_and_are_recorded(run: Run, tmp_path: Path):
+    run("run")
+    run("run", "images=128", "sample_every=16")
+    changes = json.loads((tmp_path / "run/changes.jsonl").read_text())["changes"]
+    assert changes == {"images": [64, 128], "sample_every": [0, 16]}
+
+
+def test_accumulation_changes_memory_and_not_mathematics(run: Run):
+    whole = state(run("whole", *BATCHWISE))["state_dict"]
+    parts = state(run("parts", *BATCHWISE, "accumulate=4"))["state_dict"]
+    torch.testing.assert_close(parts, whole, rtol=1e-3, atol=1e-4)
+
+
+def test_clipping_bounds_the_gradient(run: Run, monkeypatch: pytest.MonkeyPatch):
+    norms: list[float] = []
+    original = SynthesisModule.on_before_optimizer_step
+
+    def measured(self: SynthesisModule, optimizer: torch.optim.Optimizer) -> None:
+        original(self, optimizer)
+        weights = [w.grad for group in optimizer.param_groups for w in group["params"] if w.grad is not None]
+        norms.append(torch.stack([w.norm() for w in weights]).norm().item())
+
+    monkeypatch.setattr(SynthesisModule, "on_before_optimizer_step", measured)
+    run("run", "clip_norm=0.01")
+    assert norms
+    assert max(norms) <= 0.01 * 1.001
+
+
+def test_a_diverged_run_stops_with_what_to_try_and_keeps_its_checkpoint(run: Run, tmp_path: Path):
+    options = ["optimizer.critic.lr=0.0001", "log_every=8", "checkpoint_every=16"]
+    with pytest.MonkeyPatch.context() as patch:
+        original = SynthesisModule.training_step
+
+        def poisoned(self: SynthesisModule, batch: Any, batch_idx: int) -> None:
+            if self.clock.images_seen == 40:
+                batch["image"] = batch["image"] * float("nan")
+            original(self, batch, batch_idx)
+
+        patch.setattr(SynthesisModule, "training_step", poisoned)
+        with pytest.raises(Failure, match=r"critic/\w+ is nan at image 48 \(last finite .*lower optimizer.critic.lr"):
+            run("run", *options)
+    checkpoint = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
+    assert checkpoint["clock"]["images_seen"] == 32
+    assert all(value.isfinite().all() for value in checkpoint["state_dict"].values())
+
+
+def test_two_processes_cannot_train_one_run(run: Run, compose: Compose, tmp_path: Path):
+    from medsynth.run_directory import RunDirectory
+
+    with RunDirectory(tmp_path / "run").locked(), pytest.raises(UserError, match="another process trains there"):
+        run("run")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("resolution=96", "resolution=96 must be a power of two between 16 and 1024; nearest: 64, 128"),
+        ("batch_size=0", "batch_size=0 must be a whole number of at least 1"),
+        ("images=0", "images=0 must be"),
+        ("sample_every=-1", "sample_every=-1 must be a whole number of images"),
+        ("trainer.precision=8-bit", "trainer.precision=8-bit is unknown; choices: 32-true"),
+        ("trainer.precision=16-mixed", "16-mixed needs a GPU"),
+        ("accumulate=3", "batch_size=8 must be a multiple of accumulate=3"),
+    ],
+)
+def test_impossible_knobs_are_refused_before_anything_is_read(override: str, message: str, compose: Compose):
+    with pytest.raises(UserError, match=message):
+        check(compose(override))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("batch_size=1000", r"batch_size=1000 is larger than the data: the train split has \d+ images"),
+        ("data.root=nowhere", r"nowhere.*data.root.*data.phantom=true"),
+        ("model.critic.norm=batch", "norm=batch mixes samples"),
+    ],
+)
+def test_a_refused_run_leaves_no_directory(override: str, message: str, run: Run, tmp_path: Path):
+    with pytest.raises((UserError, Exception), match=message):
+        run("run", override)
+    assert not (tmp_path / "run").exists()
+
+
+def test_labels_that_a_model_needs_must_be_there(compose: Compose, image_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from medsynth.models.wgan_gp import WGANGP
+
+    monkeypatch.setattr(WGANGP, "needs", frozenset({"image", "label"}))
+    config = compose(f"run_dir={tmp_path / 'run'}", "data.source.labels=none")
+    with pytest.raises(UserError, match="model=wgan_gp needs labels, data=image_folder provides only images"):
+        train(config, choices={"model": "wgan_gp", "data": "image_folder"}, overrides=[])
+    assert not (tmp_path / "run").exists()
