@@ -16,7 +16,14 @@ from medsynth.synthesis import SynthesisModule
 
 FORMAT = 1  # of the "run" entry below
 # What a configuration from a run directory may build. Anything else could run a stranger's code.
-TRUSTED = ("medsynth.models.", "medsynth.networks.", "medsynth.losses.", "medsynth.augment.", "medsynth.data.", "torch.optim.")
+TRUSTED = (
+    "medsynth.models.",
+    "medsynth.networks.",
+    "medsynth.losses.",
+    "medsynth.augment.",
+    "medsynth.data.",
+    "torch.optim.",
+)
 UNREADABLE = (RuntimeError, EOFError, KeyError, ValueError, TypeError, OSError, pickle.UnpicklingError, AttributeError)
 
 
@@ -115,7 +122,9 @@ def check_targets(config: Any, trusted: tuple[str, ...]) -> None:
     """Refuse a configuration that names anything but classes which `trusted` modules define themselves."""
     if isinstance(config, dict):
         if (target := config.get("_target_")) is not None and not _is_trusted(str(target), trusted):
-            raise UserError(f"_target_={target} is refused: a run's configuration may only build medsynth's own classes")
+            raise UserError(
+                f"_target_={target} is refused: a run's configuration may only build medsynth's own classes"
+            )
         for value in config.values():
             check_targets(value, trusted)
     elif isinstance(config, list):

@@ -199,7 +199,9 @@ def _known_keys(name: str) -> list[str]:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
 
-    choices = [word for word in sys.argv[1:] if word.split("=")[0] in ("data", "model", "augment", "metrics", "trainer")]
+    choices = [
+        word for word in sys.argv[1:] if word.split("=")[0] in ("data", "model", "augment", "metrics", "trainer")
+    ]
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):

@@ -113,6 +113,7 @@ def _judge(
     from medsynth.report.verdict import verdict
     from medsynth.run_directory import write_whole
 
+    _make_folder(out)
     judgement = judge(
         reference=subject.reference,
         held_out=subject.held_out,
@@ -125,22 +126,30 @@ def _judge(
     )
     judgement["warnings"] += subject.warnings
     show_real = inside_run if config["real_images"] is None else config["real_images"]
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_whole(out / "metrics.json", json.dumps(judgement, indent=2, allow_nan=False) + "\n")
-        report = write_report(
-            out,
-            judgement=judgement,
-            run_facts=_complete(facts),
-            real_grid=_first(subject.reference) if show_real else None,
-            fake_grid=_first(subject.fake),
-            nearest=nearest_pairs(subject, judgement, show_real=show_real),
-            curves=curves,
-        )
-    except PermissionError as error:
-        raise UserError(f"out={out} cannot be written: {error.strerror}") from None
+    write_whole(out / "metrics.json", json.dumps(judgement, indent=2, allow_nan=False) + "\n")
+    report = write_report(
+        out,
+        judgement=judgement,
+        run_facts=_complete(facts),
+        real_grid=_first(subject.reference) if show_real else None,
+        fake_grid=_first(subject.fake),
+        nearest=nearest_pairs(subject, judgement, show_real=show_real),
+        curves=curves,
+    )
     say(f"{verdict(judgement).headline}\nreport: {report}")
     return {**judgement, "metrics_json": str(out / "metrics.json"), "report": str(report)}
+
+
+def _make_folder(out: Path) -> None:
+    """Before any work, so that a folder that cannot be written costs nobody an evaluation."""
+    import os
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"out={out} cannot be made: {error.strerror}") from None
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise UserError(f"out={out} is not a writable folder")
 
 
 def nearest_pairs(subject: "Subject", judgement: Mapping[str, Any], *, show_real: bool) -> "list[NearestPair]":

@@ -23,6 +23,7 @@ def synthesise(model: Any, *, n: int, seed: int, first: int = 0, batch_size: int
     """
     import torch
 
+    from medsynth.batch import Request
     from medsynth.latent import latents
 
     held: list[Tensor] = []
@@ -30,7 +31,7 @@ def synthesise(model: Any, *, n: int, seed: int, first: int = 0, batch_size: int
     for start in range(first - first % CHUNK, last, CHUNK):
         latent = latents(seed, start, CHUNK, model.latent_dim).to(model.device)
         with torch.inference_mode(), torch.autocast(latent.device.type, enabled=False):
-            images = model.generate({"latent": latent}).float().cpu()
+            images = model.generate(Request(latent=latent)).float().cpu()
         held += images[max(first - start, 0) : last - start]
         while len(held) >= batch_size:
             yield torch.stack(held[:batch_size])
@@ -46,7 +47,9 @@ def main(config: Any) -> dict[str, Any]:
     from medsynth.export import FORMATS, Exporter
 
     if config.n < 1 or config.batch_size < 1 or config.first < 0:
-        raise UserError(f"n={config.n}, batch_size={config.batch_size} must be at least 1 and first={config.first} at least 0")
+        raise UserError(
+            f"n={config.n}, batch_size={config.batch_size} must be at least 1 and first={config.first} at least 0"
+        )
     if config.format not in FORMATS:
         raise UserError(f"format={config.format} is unknown; choices: {', '.join(FORMATS)}")
     if config.bits not in (8, 16):

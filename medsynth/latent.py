@@ -51,5 +51,5 @@ class Draws:
 
 
 def latents(seed: int, first: int, count: int, dim: int) -> Float[Tensor, "count dim"]:
-    """Standard normal latents of the images first ... first + count - 1: each depends on `seed` and its number alone."""
+    """Standard normal latents of images first ... first + count - 1: each depends on seed and number alone."""
     return torch.stack([torch.randn(dim, generator=generator(seed, "image", k)) for k in range(first, first + count)])

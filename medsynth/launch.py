@@ -12,7 +12,7 @@ from medsynth.errors import Failure, Interrupted, UserError
 
 
 def processes(trainer: dict[str, Any]) -> int:
-    """How many processes to start on this machine: 1 when Lightning needs none, or torchrun or srun has started them."""
+    """How many processes to start here: 1 when Lightning needs no more, or torchrun or srun has started them."""
     if not str(trainer["strategy"]).startswith("ddp") or {"fork", "spawn"} & set(str(trainer["strategy"]).split("_")):
         return 1
     if "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("SLURM_NTASKS", "1")) > 1:
@@ -36,7 +36,9 @@ def launch(module: str, count: int, overrides: list[str]) -> dict[str, Any]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, _cores() // count)))}
     received: list[int] = []
-    with subprocess.Popen([*command, "-m", module, *overrides], stdout=subprocess.PIPE, text=True, env=environment) as child:
+    with subprocess.Popen(
+        [*command, "-m", module, *overrides], stdout=subprocess.PIPE, text=True, env=environment
+    ) as child:
 
         def forward(number: int, frame: Any) -> None:
             if not received:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import secrets
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from medsynth.errors import UserError, say
 
 
 class FileLogger(Logger):
-    """Rows of `images_seen`, `seconds` and figures, in metrics.jsonl (the truth) and metrics.csv (for a spreadsheet)."""
+    """Rows of `images_seen` and figures, in metrics.jsonl (the truth) and metrics.csv (for a spreadsheet)."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -99,11 +100,13 @@ def _wandb(config: dict[str, Any], folder: Path) -> Logger:
     choice = config["logger"]
     mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
     if mode == "offline":
-        say(f"W&B: nobody is logged in, so this run stays offline; later: wandb sync {folder / 'wandb' / 'offline-run-*'}")
+        say(
+            f"W&B: nobody is logged in, so it stays offline; later: wandb sync {folder / 'wandb' / 'offline-run-*'}"
+        )
     (folder / "wandb").mkdir(parents=True, exist_ok=True)
     identity = folder / "wandb" / "id"
     if not identity.exists():
-        identity.write_text(wandb.util.generate_id())
+        identity.write_text(secrets.token_hex(4))
     logger = WandbLogger(
         name=folder.name,
         save_dir=str(folder),
@@ -116,7 +119,7 @@ def _wandb(config: dict[str, Any], folder: Path) -> Logger:
         config=config,
         settings=wandb.Settings(console="off"),
     )
-    # Panels from code: every figure over images_seen, one section a prefix (train/critic, train/generator, val, samples).
+    # Panels from code: every figure over images_seen, in one section a prefix.
     logger.experiment.define_metric("images_seen")
     for section in ("train/*", "val/*"):
         logger.experiment.define_metric(section, step_metric="images_seen")

@@ -13,7 +13,7 @@ def interpolate(
 
 
 def gradient_norms(logits: Float[Tensor, " b"], inputs: Float[Tensor, "b ..."]) -> Float[Tensor, " b"]:
-    """L2 norm of each logit's gradient with respect to its own input, differentiable; all but the batch is flattened."""
+    """L2 norm of each logit's gradient by its own input, over all but the batch; differentiable."""
     (gradients,) = torch.autograd.grad(logits.sum(), inputs, create_graph=True)
     return torch.linalg.vector_norm(gradients.flatten(1), dim=1)
 

@@ -13,31 +13,27 @@ from typing import Any
 
 from medsynth.errors import UserError, say
 
-# What may change between two starts of one run. Everything else alters the mathematics.
-FREE = (
-    "run_dir images log_every sample_every evaluate_every checkpoint_every metrics logger data.workers data.root "
-    "data.phantom trainer.accelerator trainer.devices trainer.num_nodes trainer.strategy"
-).split()
-# What the first part of a default name says already, or never alters the mathematics; data.root names another dataset.
-NOT_IN_NAME = {"model", "data", "resolution", "seed", "trainer", *FREE} - {"data.root", "data.phantom"}
+# What may change between two starts of one run: everything else alters the mathematics. The data are compared by
+# content, so they may lie elsewhere.
+FREE = """
+run_dir images log_every sample_every evaluate_every checkpoint_every metrics logger
+data.root data.phantom data.workers trainer.accelerator trainer.devices trainer.num_nodes trainer.strategy
+"""
+# What a default name leaves out of its hash: its own first part, and what is free. Another data.root is another name.
+NOT_HASHED = {"model", "data", "resolution", "seed", "trainer", *FREE.split()} - {"data.root", "data.phantom"}
 
 
 def is_free(key: str) -> bool:
     """May `key` (dotted) change when a run is resumed?"""
-    return any(key == free or key.startswith(free + ".") for free in FREE)
+    return any(key == free or key.startswith(free + ".") for free in FREE.split())
 
 
 def default_name(*, model: str, data: str, resolution: int, seed: int, overrides: Sequence[str]) -> str:
     """`<model>-<data>-<resolution>-s<seed>[-<8 hex of the other overrides>]`: the same command, the same place."""
     name = f"{model}-{data}-{resolution}-s{seed}"
-    others = sorted(word for word in overrides if not _outside_name(word.lstrip("+~").split("=")[0]))
+    keys = {word: word.lstrip("+~").split("=")[0] for word in overrides}
+    others = sorted(w for w, k in keys.items() if k not in NOT_HASHED and k.split(".")[0] not in ("logger", "metrics"))
     return name + (f"-{hashlib.sha256(' '.join(others).encode()).hexdigest()[:8]}" if others else "")
-
-
-def _outside_name(key: str) -> bool:
-    return any(key == known or key.startswith(known + ".") for known in NOT_IN_NAME - {"model", "data", "trainer"}) or (
-        key in NOT_IN_NAME
-    )
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:

@@ -21,7 +21,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from medsynth.batch import Batch, micro_batches
+from medsynth.batch import Batch, Request, micro_batches
 from medsynth.clock import Clock
 from medsynth.ema import Average
 from medsynth.errors import UserError
@@ -84,8 +84,8 @@ class SynthesisModule(LightningModule, ABC):
         """The algorithm box, in order."""
 
     @abstractmethod
-    def generate(self, batch: Batch) -> Float[Tensor, "b c h w"]:
-        """Images in [-1, 1] from a batch's `latent`, `label` or `condition`, by the averaged weights in eval mode."""
+    def generate(self, request: Request) -> Float[Tensor, "b c h w"]:
+        """Images in [-1, 1] by the averaged weights in eval mode."""
 
     def on_phase_end(self, phase: Phase, terms: Terms) -> None:
         """Called after a phase moved its player: clip weights, move BEGAN's k, adapt ADA's p."""

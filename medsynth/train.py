@@ -93,7 +93,9 @@ def _directory(config: dict[str, Any], *, choices: dict[str, str], overrides: li
 def _check_data(config: dict[str, Any], pack: "Pack") -> None:
     count = len(pack.splits["train"])
     if config["batch_size"] > count:
-        raise UserError(f"batch_size={config['batch_size']} is larger than the data: the train split has {count} images")
+        raise UserError(
+            f"batch_size={config['batch_size']} is larger than the data: the train split has {count} images"
+        )
 
 
 def _model(config: dict[str, Any], pack: "Pack") -> "SynthesisModule":
@@ -140,7 +142,9 @@ def _fit(model: "SynthesisModule", pack: "Pack", config: dict[str, Any], directo
         resume = directory.last if directory.last.exists() else None
         seen = checkpoint.read(directory.last)["clock"]["images_seen"] if resume else 0
         if seen >= config["images"]:
-            say(f"finished: {directory.path} has seen {seen:,} of {config['images']:,} images; a larger images= goes on")
+            say(
+                f"finished: {directory.path} has seen {seen:,} of {config['images']:,} images; a larger images= goes on"
+            )
             return _result(directory, seen)
         if is_rank_zero():
             directory.create(config)
@@ -155,7 +159,9 @@ def _fit(model: "SynthesisModule", pack: "Pack", config: dict[str, Any], directo
     return _result(directory, model.clock.images_seen)
 
 
-def _assemble(model: "SynthesisModule", pack: "Pack", config: dict[str, Any], directory: RunDirectory) -> tuple[Any, "StopOnSignal", Any]:
+def _assemble(
+    model: "SynthesisModule", pack: "Pack", config: dict[str, Any], directory: RunDirectory
+) -> tuple[Any, "StopOnSignal", Any]:
     """The Trainer, its callbacks and loggers, and the data."""
     from pytorch_lightning import Trainer
 
@@ -222,14 +228,17 @@ def _quieten_lightning() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def _introduce(model: "SynthesisModule", pack: "Pack", config: dict[str, Any], directory: RunDirectory, *, seen: int) -> None:
+def _introduce(
+    model: "SynthesisModule", pack: "Pack", config: dict[str, Any], directory: RunDirectory, *, seen: int
+) -> None:
     """Five facts: where, data, players, budget, device."""
     names, trainer = config["choices"], config["trainer"]
     players = ", ".join(f"{name} {sum(w.numel() for w in model.weights(name)):,}" for name in model.players())
     side, train = config["resolution"], pack.splits["train"]
+    groups = len(set(pack.patients[train]))
     resumed = f", resumed at {seen:,}" if seen else ""
     say(f"run      {directory.path}{resumed}")
-    say(f"data     {names['data']}: {len(train):,} training images of {side}x{side}, {len(set(pack.patients[train]))} patients or series")
+    say(f"data     {names['data']}: {len(train):,} training images of {side}x{side}, {groups} patients or series")
     say(f"model    {names['model']}, parameters: {players}")
     say(f"budget   {config['images']:,} images in batches of {config['batch_size']}, seed {config['seed']}")
     say(f"device   {trainer['accelerator']} x {trainer['devices']}, {trainer['precision']}")

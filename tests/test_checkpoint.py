@@ -80,7 +80,15 @@ def test_a_full_disk_leaves_the_previous_checkpoint_whole(tmp_path: Path):
 
 @pytest.mark.parametrize(
     "target",
-    ["os.system", "medsynth.data.pack.os.system", "medsynth.checkpoint.torch.load", "builtins.eval", "torch.hub.load", "medsynth.models.gan.torch", "medsynth.models.nothing.Here"],
+    [
+        "os.system",
+        "medsynth.data.pack.os.system",
+        "medsynth.checkpoint.torch.load",
+        "builtins.eval",
+        "torch.hub.load",
+        "medsynth.models.gan.torch",
+        "medsynth.models.nothing.Here",
+    ],
 )
 def test_a_strangers_configuration_builds_only_our_classes(target: str):
     with pytest.raises(UserError, match=f"_target_={target} is refused"):

@@ -138,6 +138,7 @@ def test_a_folder_of_unseen_patients_calibrates_closeness(tmp_path):
         ({"channels": 2}, "channels=2 must be 1 or 3"),
         ({"resolution": 8}, "resolution=8 must be at least 16"),
         ({"batch_size": 0}, "batch_size=0 must be at least 1"),
+        ({"out": "/proc/nowhere"}, "out=/proc/nowhere cannot be made"),
         ({"metrics": {"count": 0, "extractors": []}}, "metrics=none judges nothing"),
     ],
 )

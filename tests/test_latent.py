@@ -20,7 +20,11 @@ def test_ranks_and_micro_batches_draw_slices_of_the_same_numbers(kind: str):
 def test_names_clocks_and_seeds_give_other_numbers():
     rows = torch.arange(4)
     one = Draws(0, 0, 4).normal("a", rows, 3)
-    for other in (Draws(0, 0, 4).normal("b", rows, 3), Draws(0, 4, 4).normal("a", rows, 3), Draws(1, 0, 4).normal("a", rows, 3)):
+    for other in (
+        Draws(0, 0, 4).normal("b", rows, 3),
+        Draws(0, 4, 4).normal("a", rows, 3),
+        Draws(1, 0, 4).normal("a", rows, 3),
+    ):
         assert not torch.equal(one, other)
 
 

@@ -18,7 +18,11 @@ def test_rows_stand_in_both_files_and_new_columns_widen_the_table(tmp_path: Path
     logger.log_metrics({"a": 1.0}, step=64)
     logger.log_metrics({"a": 2.0}, step=128)
     logger.log_metrics({"val/b": 3.0}, step=128)
-    assert read_rows(logger.jsonl) == [{"images_seen": 64, "a": 1.0}, {"images_seen": 128, "a": 2.0}, {"images_seen": 128, "val/b": 3.0}]
+    assert read_rows(logger.jsonl) == [
+        {"images_seen": 64, "a": 1.0},
+        {"images_seen": 128, "a": 2.0},
+        {"images_seen": 128, "val/b": 3.0},
+    ]
     assert rows_of(logger.csv)[0] == {"images_seen": "64", "a": "1.0", "val/b": ""}
     assert rows_of(logger.csv)[2]["val/b"] == "3.0"
 

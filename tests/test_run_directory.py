@@ -27,14 +27,33 @@ def test_the_default_name_says_model_data_resolution_and_seed():
 
 
 @pytest.mark.parametrize(
-    "word", ["images=5", "trainer=cpu", "trainer.devices=2", "logger=wandb", "logger.project=x", "metrics=none", "sample_every=7", "data.workers=2"]
+    "word",
+    [
+        "images=5",
+        "trainer=cpu",
+        "trainer.devices=2",
+        "logger=wandb",
+        "logger.project=x",
+        "metrics=none",
+        "sample_every=7",
+        "data.workers=2",
+    ],
 )
 def test_what_does_not_alter_the_mathematics_does_not_alter_the_name(word: str):
     assert name(word) == name()
 
 
 @pytest.mark.parametrize(
-    "word", ["batch_size=5", "model.gp_weight=1", "trainer.precision=bf16-mixed", "data.root=x", "data.phantom=true", "augment=affine_mild", "optimizer.critic.lr=1"]
+    "word",
+    [
+        "batch_size=5",
+        "model.gp_weight=1",
+        "trainer.precision=bf16-mixed",
+        "data.root=x",
+        "data.phantom=true",
+        "augment=affine_mild",
+        "optimizer.critic.lr=1",
+    ],
 )
 def test_what_alters_the_mathematics_adds_a_hash(word: str):
     assert name(word).startswith("wgan_gp-kidney_ct-64-s3-")
@@ -81,7 +100,9 @@ def test_a_check_leaves_nothing_behind(tmp_path: Path):
 
 @pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/version").exists(), reason="no read-only folder to try")
 def test_a_folder_that_cannot_be_written_is_refused():
-    with pytest.raises(UserError, match=r"run_dir=/proc/version/run cannot be written: /proc/version is not a writable"):
+    with pytest.raises(
+        UserError, match=r"run_dir=/proc/version/run cannot be written: /proc/version is not a writable"
+    ):
         RunDirectory(Path("/proc/version/run")).check(CONFIG)
 
 

@@ -44,7 +44,9 @@ def test_a_run_directory_holds_what_other_verbs_read(run: Run, tmp_path: Path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_first_and_the_same_command_goes_on_bit_for_bit(number: int, run: Run, monkeypatch: pytest.MonkeyPatch):
+def test_a_signal_saves_first_and_the_same_command_goes_on_bit_for_bit(
+    number: int, run: Run, monkeypatch: pytest.MonkeyPatch
+):
     options = ["images=96", "log_every=16", "checkpoint_every=48"]
     whole = run("whole", *options)
     original = SynthesisModule.training_step
@@ -87,7 +89,9 @@ def test_a_crash_between_checkpoints_resumes_bit_for_bit_and_cuts_later_rows(run
 def test_training_twice_gives_the_same_bits_and_another_seed_others(run: Run):
     first, second, other = run("a"), run("b"), run("c", "seed=1")
     assert_equal_states(state(first), state(second))
-    assert not torch.equal(state(first)["state_dict"]["critic.layers.0.weight"], state(other)["state_dict"]["critic.layers.0.weight"])
+    assert not torch.equal(
+        state(first)["state_dict"]["critic.layers.0.weight"], state(other)["state_dict"]["critic.layers.0.weight"]
+    )
 
 
 def test_a_finished_run_says_so_and_a_larger_budget_goes_on(run: Run, capsys: pytest.CaptureFixture[str]):
@@ -201,7 +205,9 @@ def test_a_refused_run_leaves_no_directory(override: str, message: str, run: Run
     assert not (tmp_path / "run").exists()
 
 
-def test_labels_that_a_model_needs_must_be_there(compose: Compose, image_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_labels_that_a_model_needs_must_be_there(
+    compose: Compose, image_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     from medsynth.models.wgan_gp import WGANGP
 
     monkeypatch.setattr(WGANGP, "needs", frozenset({"image", "label"}))

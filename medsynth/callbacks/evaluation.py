@@ -1,4 +1,4 @@
-"""Judging while training: the suite of `metrics=` every so many images, and the best checkpoint by one of its figures."""
+"""Judging while training: the suite of `metrics=` every so many images, and the best checkpoint by one figure."""
 
 import time
 from typing import Any

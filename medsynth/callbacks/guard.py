@@ -31,6 +31,6 @@ def check_collapse(images: Float[Tensor, "b c h w"], *, images_seen: int) -> Non
     spread = images.std(dim=0).mean().item()
     if images_seen >= PATIENCE and len(images) > 1 and spread < COLLAPSED:
         raise Failure(
-            f"the generator collapsed: {len(images)} images of different latents differ by {spread:.1g} on average at image "
-            f"{images_seen:,}; try another seed, a lower optimizer.generator.lr, or model=wgan_gp"
+            f"the generator collapsed: {len(images)} images of different latents differ by {spread:.1g} on average "
+            f"at image {images_seen:,}; try another seed, a lower optimizer.generator.lr, or model=wgan_gp"
         )

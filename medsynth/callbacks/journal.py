@@ -68,7 +68,8 @@ class Journal(Callback):
     def _show(self, images_seen: int, rate: float, terms: dict[str, float]) -> None:
         left = (self.images - images_seen) / rate
         figures = "  ".join(f"{name.removeprefix('train/')} {value:.3g}" for name, value in terms.items())
-        line = f"{images_seen:,} / {self.images:,} images  {rate:.0f} img/s  {figures}  {_memory()}  {_duration(left)} left"
+        line = f"{images_seen:,} / {self.images:,} images  {rate:.0f} img/s  {figures}  {_memory()}"
+        line += f"  {_duration(left)} left"
         live = sys.stderr.isatty() and images_seen < self.images
         say(f"\r\033[K{line}" if sys.stderr.isatty() else line, end="" if live else "\n")
 

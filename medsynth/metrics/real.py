@@ -42,7 +42,7 @@ def real_sets(pack: "Pack", *, count: int) -> RealSets:
     )
 
 
-def real_halves(pack: "Pack", *, count: int) -> tuple[Int[ndarray, " n"], Int[ndarray, " n"]]:
+def real_halves(pack: "Pack", *, count: int) -> tuple[Int[ndarray, " n"], Int[ndarray, " m"]]:
     """Equally many pack indices, `count` at most, of two halves of the training split that share no patient.
 
     The second is empty when all training images are of one patient.

@@ -1,11 +1,9 @@
 """What every model that turns latents into images shares."""
 
-from typing import Any
-
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from medsynth.batch import Batch
+from medsynth.batch import Batch, Request
 from medsynth.ema import Average
 from medsynth.synthesis import SynthesisModule
 
@@ -20,7 +18,9 @@ class NoiseToImage(SynthesisModule):
         ema_half_life: of the averaged generator, in images.
     """
 
-    def __init__(self, *, generator: nn.Module, critic: nn.Module, latent_dim: int, ema_half_life: int = 10_000) -> None:
+    def __init__(
+        self, *, generator: nn.Module, critic: nn.Module, latent_dim: int, ema_half_life: int = 10_000
+    ) -> None:
         super().__init__()
         self.latent_dim = latent_dim
         self.generator = generator
@@ -34,5 +34,5 @@ class NoiseToImage(SynthesisModule):
         """Images from fresh latents, one a row of the batch; `draw` names the latents, so phases see different ones."""
         return self.generator(self.draws.normal(draw, batch["row"], self.latent_dim))
 
-    def generate(self, batch: Any) -> Float[Tensor, "b c h w"]:
-        return self.generator_average(batch["latent"])
+    def generate(self, request: Request) -> Float[Tensor, "b c h w"]:
+        return self.generator_average(request["latent"])

@@ -39,7 +39,9 @@ class WGANGP(NoiseToImage):
     ) -> None:
         super().__init__(generator=generator, critic=critic, latent_dim=latent_dim, ema_half_life=ema_half_life)
         if any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in critic.modules()):
-            raise UserError("model.critic.norm=batch mixes samples, which a gradient penalty forbids; use none or instance")
+            raise UserError(
+                "model.critic.norm=batch mixes samples, which a gradient penalty forbids; use none or instance"
+            )
         self.gp_weight, self.n_critic = gp_weight, n_critic
 
     def phases(self) -> list[Phase]:

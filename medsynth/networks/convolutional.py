@@ -1,5 +1,6 @@
 """The convolutional generator and critic of Radford et al. 2016 (DCGAN, arXiv:1511.06434), at any power of two."""
 
+from itertools import pairwise
 from math import sqrt
 
 from jaxtyping import Float
@@ -35,7 +36,7 @@ def initialise(network: nn.Module, scheme: str, *, leak: float = 0.0) -> None:
     """Draw the weights of convolutions and linear layers; biases start at 0.
 
     `dcgan`: N(0, 0.02), and N(1, 0.02) for norms' scales (Radford et al. 2016, section 4).
-    `he`: normal with variance 2 / ((1 + leak^2) fan_in) (He et al. 2015, arXiv:1502.01852), as WGAN-GP's authors use it:
+    `he`: normal with variance 2 / ((1 + leak^2) fan_in) (He et al. 2015, arXiv:1502.01852), as WGAN-GP's authors do:
     without norms, N(0, 0.02) starts with gradients that all but vanish.
     """
     if scheme not in ("dcgan", "he"):
@@ -104,7 +105,7 @@ class ConvGenerator(nn.Module):
             normalisation(norm, widths[0]),
             nn.ReLU(inplace=True),
         ]
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [
                 doubling(upsample, before, after, bias=bias),
                 normalisation(norm, after),
@@ -141,7 +142,7 @@ class ConvCritic(nn.Module):
         widths = stage_widths(resolution, width=width, max_width=max_width)[::-1]
         bias = norm == "none"
         layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, stride=2, padding=1), nn.LeakyReLU(leak, True)]
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [
                 nn.Conv2d(before, after, 4, stride=2, padding=1, bias=bias),
                 normalisation(norm, after),

@@ -118,7 +118,7 @@ def short(value: float) -> str:
     """A number for an axis: 200000 -> "200k", 0.25 -> "0.25"."""
     if abs(value) >= 1e6:
         return f"{value / 1e6:.3g}M"
-    if abs(value) >= 1e4:
+    if abs(value) >= 1e3:
         return f"{value / 1e3:.3g}k"
     return "0" if abs(value) < 1e-12 else f"{value:.3g}"
 

@@ -148,7 +148,6 @@ def test_inception_refuses_other_channel_counts():
         Inception(Pool(), sha256="")(torch.zeros(1, 2, 8, 8))
 
 
-@pytest.mark.slow
 def test_a_weights_file_gives_torch_fidelitys_own_features(tmp_path, monkeypatch):
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 

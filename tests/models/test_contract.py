@@ -26,7 +26,9 @@ def begun(compose: Compose, name: str, *overrides: str) -> SynthesisModule:
     config = compose(*overrides, model=name)
     torch.manual_seed(0)
     model = build_model(config["model"])
-    model.begin(Training(batch_size=config["batch_size"], seed=0, optimizers={p: torch.optim.Adam for p in model.players()}))
+    model.begin(
+        Training(batch_size=config["batch_size"], seed=0, optimizers={p: torch.optim.Adam for p in model.players()})
+    )
     return model
 
 

@@ -41,7 +41,9 @@ def test_the_generator_moves_every_fifth_batch():
 
 
 def test_the_penalty_leaves_autocast():
-    model = WGANGP(generator=ConvGenerator(resolution=16, width=2, latent_dim=4), critic=LinearCritic(1.0), latent_dim=4)
+    model = WGANGP(
+        generator=ConvGenerator(resolution=16, width=2, latent_dim=4), critic=LinearCritic(1.0), latent_dim=4
+    )
     model.begin(Training(batch_size=2, seed=0, optimizers={"critic": torch.optim.Adam, "generator": torch.optim.Adam}))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         terms = model.critic_loss(Batch(image=torch.zeros(2, 1, 16, 16), row=torch.arange(2)))

@@ -22,7 +22,9 @@ def test_ticks_of_a_simple_range():
     assert ticks(0.0, 4.0) == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize(("value", "text"), [(2e5, "200k"), (2e6, "2M"), (0.25, "0.25"), (-8.0, "-8"), (1e-15, "0")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(2e5, "200k"), (2e6, "2M"), (1500.0, "1.5k"), (0.25, "0.25"), (-8.0, "-8"), (1e-15, "0")]
+)
 def test_axis_numbers_are_short(value, text):
     assert short(value) == text
 

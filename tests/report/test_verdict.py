@@ -17,10 +17,13 @@ def judgement(*, frechet=1.2, swd=1.1, ms_ssim=1.0, copies=0, near=0.01, enough=
             **more,
         }
 
+    def level(ratio):
+        return {"value": 30.0 * ratio, "real_against_real": 30.0 if calibrated else None}
+
     unseen = {"n_unseen": 100, "copies_unseen": 0, "near": near} if calibrated else {}
     found = {
         "frechet_random_256": entry(frechet),
-        "swd_256": entry(swd),
+        "swd_256": entry(1.0, levels={"64": level(swd), "16": level(1.0)}),
         "ms_ssim_256": entry(ms_ssim),
         "nearest_train_256": entry(1.0, copies=copies, n_train=500, **unseen),
     }
@@ -52,7 +55,8 @@ def test_the_headline_tells_the_worst_first(figures, tone, words):
 def test_each_point_carries_its_figures():
     points = {point.aspect: point for point in verdict(judgement(frechet=3.2, copies=0)).points}
     assert list(points) == ["Fidelity", "Diversity", "Memorisation", "Evidence"]
-    assert "3.2 times" in points["Fidelity"].text
+    assert "Fréchet distance is 3.2 times" in points["Fidelity"].text
+    assert "sliced Wasserstein distance at 64 pixels is 1.1 times" in points["Fidelity"].text
     assert "0.200 against 0.200" in points["Diversity"].text
     assert "256 real and 256 synthetic" in points["Evidence"].text
 
@@ -72,4 +76,4 @@ def test_numbers_have_three_digits(value, text):
 
 
 def test_ratios_near_one_are_about_equal():
-    assert (times(1.04), times(3.21), times(120.0)) == ("is about", "is 3.2 times", "is 120 times")
+    assert (times(1.04), times(3.21), times(120.0)) == ("is about 1 times", "is 3.2 times", "is 120 times")

@@ -31,7 +31,9 @@ class Scan:
     has_arms: bool
 
     @classmethod
-    def random(cls, rng: np.random.Generator, build: trunk.Build, kidneys: abdomen.Kidneys, *, is_axial: bool) -> "Scan":
+    def random(
+        cls, rng: np.random.Generator, build: trunk.Build, kidneys: abdomen.Kidneys, *, is_axial: bool
+    ) -> "Scan":
         axis = 2 if is_axial else 1
         reach = kidneys.reach[axis]
         count = int(rng.integers(24, 41))
