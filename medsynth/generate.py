@@ -1,6 +1,6 @@
 """Synthetic images of a trained model:   python -m medsynth.generate run=RUN n=64 seed=0 out=DIR"""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,29 +42,42 @@ def synthesise(model: Any, *, n: int, seed: int, first: int = 0, batch_size: int
 
 @verb("generate")
 def main(config: Any) -> dict[str, Any]:
-    """Check the configuration, load the run, write the images."""
-    from medsynth.checkpoint import load_run
-    from medsynth.export import FORMATS, Exporter
+    """Resolve Hydra's configuration and generate."""
+    from omegaconf import OmegaConf
 
-    if config.n < 1 or config.batch_size < 1 or config.first < 0:
-        raise UserError(
-            f"n={config.n}, batch_size={config.batch_size} must be at least 1 and first={config.first} at least 0"
-        )
-    if config.format not in FORMATS:
-        raise UserError(f"format={config.format} is unknown; choices: {', '.join(FORMATS)}")
-    if config.bits not in (8, 16):
-        raise UserError(f"bits={config.bits} must be 8 or 16")
-    run = load_run(config.run, checkpoint=config.checkpoint)
-    out = Path(config.out or Path(config.run) / "generated")
-    exporter = Exporter(out, run=run, seed=config.seed, format=config.format, bits=config.bits)
-    number = config.first
-    for images in synthesise(run.model, n=config.n, seed=config.seed, first=config.first, batch_size=config.batch_size):
-        for image in images:
-            exporter.write(image, number)
-            number += 1
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    return generate(plain)
+
+
+def generate(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the images that `config` (conf/generate.yaml as plain Python) asks for; returns the verb's JSON."""
+    from medsynth.checkpoint import load_run
+    from medsynth.export import Exporter
+
+    check(config)
+    run = load_run(config["run"], checkpoint=config["checkpoint"])
+    out = Path(config["out"] or Path(config["run"]) / "generated")
+    n, first, seed = config["n"], config["first"], config["seed"]
+    exporter = Exporter(out, run=run, seed=seed, format=config["format"], bits=config["bits"])
+    batches = synthesise(run.model, n=n, seed=seed, first=first, batch_size=config["batch_size"])
+    for number, image in enumerate((image for images in batches for image in images), start=first):
+        exporter.write(image, number)
     exporter.close()
-    say(f"{config.n} synthetic images of {config.run} at {run.images_seen:,} images: {out}")
-    return {"out": str(out), "n": config.n, "manifest": str(exporter.manifest), "provenance": str(exporter.provenance)}
+    say(f"{n} synthetic images of {config['run']} at {run.images_seen:,} images: {out}")
+    return {"out": str(out), "n": n, "manifest": str(exporter.manifest), "provenance": str(exporter.provenance)}
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Refuse what cannot work, before anything is read or written."""
+    from medsynth.export import FORMATS
+
+    for name, least in (("n", 1), ("batch_size", 1), ("first", 0)):
+        if not isinstance(config[name], int) or config[name] < least:
+            raise UserError(f"{name}={config[name]} must be a whole number of at least {least}")
+    if config["format"] not in FORMATS:
+        raise UserError(f"format={config['format']} is unknown; choices: {', '.join(FORMATS)}")
+    if config["bits"] not in (8, 16):
+        raise UserError(f"bits={config['bits']} must be 8 or 16")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import secrets
+import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,12 @@ def build_loggers(config: dict[str, Any], folder: Path) -> list[Logger]:
     raise UserError(f"logger.kind={choice['kind']} is unknown; choices: files, wandb, tensorboard")
 
 
+def finish_wandb(*, failed: bool) -> None:
+    """Close a W&B run, so that the next job of a sweep opens its own and a failed one shows as failed."""
+    if "wandb" in sys.modules and (run := sys.modules["wandb"].run) is not None:
+        run.finish(exit_code=int(failed))
+
+
 def _wandb(config: dict[str, Any], folder: Path) -> Logger:
     """W&B's own Lightning logger: the run's id is kept in the run directory, so that a resumed run goes on in place."""
     import wandb
@@ -100,9 +107,7 @@ def _wandb(config: dict[str, Any], folder: Path) -> Logger:
     choice = config["logger"]
     mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
     if mode == "offline":
-        say(
-            f"W&B: nobody is logged in, so it stays offline; later: wandb sync {folder / 'wandb' / 'offline-run-*'}"
-        )
+        say(f"W&B: nobody is logged in, so it stays offline; later: wandb sync {folder / 'wandb' / 'offline-run-*'}")
     (folder / "wandb").mkdir(parents=True, exist_ok=True)
     identity = folder / "wandb" / "id"
     if not identity.exists():

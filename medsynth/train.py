@@ -31,6 +31,8 @@ def main(config: Any) -> dict[str, Any]:
     resolved: Any = OmegaConf.to_container(config, resolve=True)
     if (count := processes(resolved["trainer"])) > 1:
         check(resolved)
+        if resolved["batch_size"] % count:
+            raise UserError(f"batch_size={resolved['batch_size']} must be a multiple of the {count} processes")
         return launch("medsynth.train", count, overrides)
     return train(resolved, choices=choices, overrides=overrides)
 
@@ -137,6 +139,7 @@ def _fit(model: "SynthesisModule", pack: "Pack", config: dict[str, Any], directo
     from contextlib import nullcontext
 
     import medsynth.checkpoint as checkpoint
+    from medsynth.loggers import finish_wandb
 
     with directory.locked() if is_rank_zero() else nullcontext():
         resume = directory.last if directory.last.exists() else None
@@ -151,7 +154,12 @@ def _fit(model: "SynthesisModule", pack: "Pack", config: dict[str, Any], directo
         trainer, stop, data = _assemble(model, pack, config, directory)
         data.images_seen = seen
         _introduce(model, pack, config, directory, seen=seen)
-        trainer.fit(model, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
+        finished = False
+        try:
+            trainer.fit(model, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
+            finished = True
+        finally:
+            finish_wandb(failed=not finished)
         if stop.received:
             name = {2: "SIGINT", 15: "SIGTERM"}.get(stop.received, str(stop.received))
             seen = model.clock.images_seen
@@ -218,7 +226,8 @@ def _quieten_lightning() -> None:
     import logging
     import warnings
 
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*module.s. in eval mode at the start of training.*",  # the averages are meant to be
         ".*does not have many workers.*",  # gathering from a Pack is faster than handing a batch over

@@ -135,9 +135,9 @@ def evidence(judgement: Mapping[str, Any]) -> Point:
 
 
 def times(ratio: float) -> str:
-    """1.04 -> "is about 1 times", 3.2 -> "is 3.2 times"."""
+    """1.04 -> "is about equal to", 3.2 -> "is 3.2 times"."""
     if 0.95 <= ratio < 1.05:
-        return "is about 1 times"
+        return "is about equal to"
     return f"is {ratio:,.0f} times" if ratio >= 10 else f"is {ratio:.1f} times"
 
 

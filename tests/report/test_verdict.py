@@ -76,4 +76,4 @@ def test_numbers_have_three_digits(value, text):
 
 
 def test_ratios_near_one_are_about_equal():
-    assert (times(1.04), times(3.21), times(120.0)) == ("is about 1 times", "is 3.2 times", "is 120 times")
+    assert (times(1.04), times(3.21), times(120.0)) == ("is about equal to", "is 3.2 times", "is 120 times")

@@ -1,0 +1,257 @@
+"""Our training step against a bare PyTorch loop:   python benchmarks/loop.py [--quick]
+
+Both train the same WGAN-GP in one process, a few batches each in turn, from the same weights on the same images,
+latents and interpolations. So both must end with the same weights, bit for bit on a CPU, and this is checked: neither
+side can win by leaving something out. Ours is all that medsynth.train runs around a batch: Lightning's Trainer,
+ImageDataModule, the callbacks and the journal at its default cadence; only grids, judgements and checkpoints are off.
+
+Bar: at least 0.97 of the bare loop's images/s, or at most 0.7 ms a batch over it.
+"""
+
+import copy
+import tempfile
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from measure import PHANTOMS, Run, assemble, compare, configuration, digits, finish, is_quick, summary
+from pytorch_lightning import Callback
+from torch import Tensor, nn
+
+RATIO, OVERHEAD_MS = 0.97, 0.7
+MODEL = ("model=wgan_gp", *PHANTOMS, "sample_every=0", "evaluate_every=0", "checkpoint_every=0", "metrics=none")
+CASES = {
+    "64x64, width 32, batch 64": ("resolution=64", "model.generator.width=32", "model.critic.width=32"),
+    "16x16, width 4, batch 64: overhead shows": ("resolution=16", "model.generator.width=4", "model.critic.width=4"),
+}
+AMP = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One batch of the bare loop: which images, the seeds of its numbers, and how the average follows, None if not."""
+
+    chosen: Tensor
+    critic: int
+    interpolation: int
+    generator: int
+    decay: float | None
+
+
+class Bare:
+    """Algorithm 1 of Gulrajani et al. 2017 (arXiv:1704.00028) as one writes it without a framework.
+
+    It has copies of the run's networks, and the run's optimizers, numbers and order of images.
+    """
+
+    def __init__(self, run: Run, *, device: torch.device, precision: str) -> None:
+        model = run.model
+        self.device, self.amp = device, AMP.get(precision)
+        self.generator: nn.Module = copy.deepcopy(model.generator).to(device).train()
+        self.critic: nn.Module = copy.deepcopy(model.critic).to(device).train()
+        self.average: nn.Module = copy.deepcopy(model.generator).to(device).eval().requires_grad_(False)
+        build = model.training_config.optimizers
+        self.critic_optimizer = build["critic"](self.critic.parameters())
+        self.generator_optimizer = build["generator"](self.generator.parameters())
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "16-mixed")  # type: ignore[attr-defined]
+        self.gp_weight, self.n_critic, self.latent_dim = model.gp_weight, model.n_critic, model.latent_dim
+        self.batch_size, self.seed = model.training_config.batch_size, model.training_config.seed
+        self.half_life = model.generator_average.half_life
+        self.indices = run.pack.splits["train"]
+        self.pixels = torch.from_numpy(np.array(run.pack.images))
+        self.stream = torch.Generator()
+        self.batches = 0
+
+    def window(self, batches: int) -> float:
+        """Train on the next `batches` batches; returns seconds a batch."""
+        plans = [self.plan(number) for number in range(self.batches, self.batches + batches)]
+        synchronize(self.device)
+        start = time.perf_counter()
+        for plan in plans:
+            self.step(plan)
+        synchronize(self.device)
+        self.batches += batches
+        return (time.perf_counter() - start) / batches
+
+    def plan(self, number: int) -> Plan:
+        """The batch of this number, as the run draws it; made outside the measured time, to the bare loop's advantage."""
+        from medsynth.data.module import stream
+        from medsynth.ema import RAMP_UP
+        from medsynth.latent import fold
+
+        first, last = number * self.batch_size, (number + 1) * self.batch_size
+        positions = stream(range(first, last), count=len(self.indices), seed=self.seed)
+        half_life = min(self.half_life, last * RAMP_UP)
+        due = (number + 1) % self.n_critic == 0
+        return Plan(
+            chosen=torch.from_numpy(self.indices[positions]),
+            critic=fold(self.seed, "critic", first),
+            interpolation=fold(self.seed, "interpolation", first),
+            generator=fold(self.seed, "generator", first),
+            decay=0.5 ** (self.n_critic * self.batch_size / half_life) if due else None,
+        )
+
+    def step(self, plan: Plan) -> None:
+        """One batch: the critic, and when it is due the generator and its average."""
+        real = self._real(plan.chosen)
+        with torch.no_grad(), self._autocast():
+            fake = self.generator(self._latent(plan.critic))
+        with self._autocast():
+            wasserstein = self.critic(fake).mean() - self.critic(real).mean()
+        epsilon = torch.rand(self.batch_size, generator=self.stream.manual_seed(plan.interpolation)).to(self.device)
+        mixed = torch.lerp(fake.float(), real, epsilon.view(-1, 1, 1, 1)).requires_grad_()
+        (gradients,) = torch.autograd.grad(self.critic(mixed).sum(), mixed, create_graph=True)
+        norms = torch.linalg.vector_norm(gradients.flatten(1), dim=1)
+        self._move(self.critic_optimizer, wasserstein + self.gp_weight * (norms - 1).square().mean())
+        if plan.decay is not None:
+            self.critic.requires_grad_(False)
+            with self._autocast():
+                loss = -self.critic(self.generator(self._latent(plan.generator))).mean()
+            self._move(self.generator_optimizer, loss)
+            self.critic.requires_grad_(True)
+            self._follow(plan.decay)
+
+    def _real(self, chosen: Tensor) -> Tensor:
+        pixels = self.pixels.index_select(0, chosen)
+        if self.device.type == "cuda":
+            pixels = pixels.pin_memory().to(self.device, non_blocking=True)
+        return pixels.to(torch.float32).div_(127.5).sub_(1.0)
+
+    def _latent(self, seed: int) -> Tensor:
+        drawn = torch.randn(self.batch_size, self.latent_dim, generator=self.stream.manual_seed(seed))
+        return drawn.to(self.device, non_blocking=True)
+
+    def _autocast(self) -> Any:
+        return torch.autocast(self.device.type, dtype=self.amp) if self.amp else nullcontext()
+
+    def _move(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.step(optimizer)
+        self.scaler.update()
+
+    @torch.no_grad()
+    def _follow(self, decay: float) -> None:
+        mine, theirs = list(self.average.parameters()), list(self.generator.parameters())
+        for buffer, source in zip(self.average.buffers(), self.generator.buffers(), strict=True):
+            if buffer.is_floating_point():
+                mine.append(buffer)  # type: ignore[arg-type]
+                theirs.append(source)  # type: ignore[arg-type]
+            else:
+                buffer.copy_(source)
+        torch._foreach_lerp_(mine, theirs, 1 - decay)
+
+    def distance(self, model: Any) -> float:
+        """Largest absolute difference of any weight or running statistic to the run's model; 0 where nothing differs."""
+        networks = (self.generator, model.generator), (self.critic, model.critic)
+        pairs = [*networks, (self.average, model.generator_average.network)]
+        return max(
+            (mine.double() - theirs.double()).abs().max().item()
+            for ours, other in pairs
+            for mine, theirs in zip(ours.state_dict().values(), other.state_dict().values(), strict=True)
+        )
+
+
+class Alternation(Callback):
+    """Measures windows of the run's batches, and lets the bare loop take two windows after every second one of ours:
+    ours, bare, bare, ours, ... so that a drift of the machine cancels.
+
+    Args:
+        batches: of a window.
+        windows: of each side, an even number.
+    """
+
+    def __init__(self, bare: Bare, *, batches: int, windows: int) -> None:
+        self.bare, self.batches, self.windows = bare, batches, windows
+        self.ours: list[float] = []
+        self.other: list[float] = []
+        self.distance: float | None = None  # of the weights when both have trained on the same batches
+        self._start = 0.0
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        synchronize(self.bare.device)
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if (batch_idx + 1) % self.batches or len(self.ours) == self.windows:
+            return
+        synchronize(self.bare.device)
+        self.ours.append((time.perf_counter() - self._start) / self.batches)
+        if len(self.ours) % 2:
+            self.other += [self.bare.window(self.batches) for _ in range(2)]
+        elif len(self.ours) == self.windows:
+            self.distance = self.bare.distance(pl_module)
+        self._start = time.perf_counter()
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for the GPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def race(config: dict[str, Any], *, batches: int, pairs: int, warmup: int = 2) -> dict[str, Any]:
+    """Train `config` and the bare loop in turn; returns images/s as a ratio, and the overhead in ms a batch.
+
+    Args:
+        config: of medsynth.train, a WGAN-GP.
+        batches: of a window; a multiple of n_critic makes all windows alike.
+        pairs: of windows that count; `warmup` pairs before them do not.
+    """
+    windows = pairs + warmup + (pairs + warmup) % 2
+    # One batch more than is measured: on the run's last one the callbacks write their last grid and checkpoint.
+    config = {**config, "images": (windows * batches + 1) * config["batch_size"]}
+    with tempfile.TemporaryDirectory() as folder:
+        run = assemble(config, Path(folder))
+        device = run.trainer.strategy.root_device
+        bare = Bare(run, device=device, precision=config["trainer"]["precision"])
+        alternation = Alternation(bare, batches=batches, windows=windows)
+        run.fit(alternation)
+    ours, other = alternation.ours[warmup:], alternation.other[warmup:]
+    overhead = summary([1000 * (a - b) for a, b in zip(ours, other, strict=True)])
+    result = {
+        **compare(ours, other),
+        "overhead_ms": overhead["median"],
+        "overhead_ms_quartiles": overhead["quartiles"],
+        "ours_images_per_second": digits(config["batch_size"] / float(np.median(ours))),
+        "other_images_per_second": digits(config["batch_size"] / float(np.median(other))),
+        "batches": windows * batches,
+        "largest_weight_difference": alternation.distance,
+    }
+    return {**result, "pass": passes(result, on_cpu=device.type == "cpu")}
+
+
+def passes(result: dict[str, Any], *, on_cpu: bool) -> bool:
+    """The bar; and on a CPU, where sums have one order, that both sides did the same mathematics."""
+    fast = result["ratio"] >= RATIO or result["overhead_ms"] <= OVERHEAD_MS
+    return fast and (result["largest_weight_difference"] == 0 or not on_cpu)
+
+
+def main() -> None:
+    """Race all cases on the CPU."""
+    quick = is_quick(__doc__)
+    sizes = {"batches": 5, "pairs": 6 if quick else 24}
+    small = {"batches": 20, "pairs": 16 if quick else 40}
+    cases = {
+        name: race(configuration(*MODEL, *overrides, "trainer=cpu"), **(small if "shows" in name else sizes))
+        for name, overrides in CASES.items()
+    }
+    finish(
+        {
+            "benchmark": "loop",
+            "ours": "medsynth.train's loop: Trainer, SynthesisModule, ImageDataModule, all callbacks, journal",
+            "other": "a bare PyTorch loop: same networks, weights, mathematics, batches and latents",
+            "ratio": next(iter(cases.values()))["ratio"],
+            "bar": f"ratio >= {RATIO}, or overhead <= {OVERHEAD_MS} ms a batch",
+            "cases": cases,
+            "pass": all(case["pass"] for case in cases.values()),
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""What the benchmarks share: configurations, medians of alternated pairs, the machine, and the one JSON object."""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:  # a machine with a torch of its own runs the checkout, uninstalled
+    sys.path.insert(0, str(ROOT))
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Callback, Trainer
+
+    from medsynth.data.module import ImageDataModule
+    from medsynth.data.pack import Pack
+    from medsynth.models.wgan_gp import WGANGP
+
+PHANTOMS = ("data=kidney_ct", "data.phantom=true")
+
+
+def is_quick(description: str | None) -> bool:
+    """Parse the command line of a benchmark: was --quick given?"""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="fewer pairs, within a minute")
+    return parser.parse_args().quick
+
+
+# ------------------------------------------------------------------------------------------------- measuring
+
+
+def alternate(
+    ours: Callable[[], float], other: Callable[[], float], *, pairs: int, warmup: int = 1
+) -> tuple[list[float], list[float]]:
+    """Call both, each returning its seconds, in the order ours, other, other, ours, ...: a drift of the machine cancels.
+
+    Returns the seconds of both sides, `pairs` of each; `warmup` pairs before them are not counted.
+    """
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for pair in range(warmup + pairs):
+        for side in (0, 1) if pair % 2 == 0 else (1, 0):
+            seconds[side].append((ours, other)[side]())
+    return seconds[0][warmup:], seconds[1][warmup:]
+
+
+def summary(values: Sequence[float]) -> dict[str, Any]:
+    """Median and quartiles, to four digits."""
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
+    return {"median": digits(middle), "quartiles": [digits(low), digits(high)]}
+
+
+def compare(ours: Sequence[float], other: Sequence[float]) -> dict[str, Any]:
+    """Pair by pair, how many times faster ours is: the same amount of work took `ours` and `other` seconds."""
+    ratio = summary([b / a for a, b in zip(ours, other, strict=True)])
+    return {
+        "ratio": ratio["median"],
+        "ratio_quartiles": ratio["quartiles"],
+        "pairs": len(ours),
+        "ours_seconds": summary(ours),
+        "other_seconds": summary(other),
+    }
+
+
+def digits(value: float) -> float:
+    """Four significant digits."""
+    return float(f"{value:.4g}")
+
+
+# -------------------------------------------------------------------------------------------------- medsynth
+
+
+def configuration(*overrides: str, verb: str = "train") -> dict[str, Any]:
+    """A verb's configuration from conf/ and overrides, resolved, as plain Python."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from medsynth.cli import conf_dir
+
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config: Any = OmegaConf.to_container(compose(verb, overrides=list(overrides)), resolve=True)
+    return config
+
+
+@dataclass(frozen=True)
+class Run:
+    """What medsynth.train assembles, before it trains."""
+
+    model: "WGANGP"
+    pack: "Pack"
+    data: "ImageDataModule"
+    trainer: "Trainer"
+
+    def fit(self, *callbacks: "Callback") -> None:
+        """Train, with these callbacks after the run's own."""
+        self.trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
+        self.trainer.fit(self.model, datamodule=self.data)
+
+
+def assemble(config: dict[str, Any], folder: Path) -> Run:
+    """Model, data and Trainer with all callbacks and loggers, by the very functions of medsynth.train."""
+    from medsynth import train
+    from medsynth.data.prepare_pack import prepare_pack
+    from medsynth.run_directory import RunDirectory
+
+    config = {**config, "choices": {"model": "wgan_gp", "data": "kidney_ct"}, "run_dir": str(folder)}
+    pack = prepare_pack(config["data"], resolution=config["resolution"])
+    directory = RunDirectory(folder)
+    directory.create(config)
+    model: Any = train._model(config, pack)
+    trainer, _, data = train._assemble(model, pack, config, directory)
+    return Run(model, pack, data, trainer)
+
+
+# ------------------------------------------------------------------------------------------------- reporting
+
+
+def machine() -> dict[str, Any]:
+    """Where this was measured; the load says how busy the machine was with other work."""
+    import torch
+
+    facts = {
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load": round(os.getloadavg()[0], 1),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    return facts | ({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {})
+
+
+def _cpu_model() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def finish(result: dict[str, Any]) -> NoReturn:
+    """Print the result with the machine as the one JSON object on stdout; status 1 when it misses its bar."""
+    print(json.dumps({**result, "machine": machine()}, indent=2))
+    sys.exit(0 if result["pass"] else 1)
