@@ -26,10 +26,17 @@ PHANTOMS = ("data=kidney_ct", "data.phantom=true")
 
 
 def is_quick(description: str | None) -> bool:
-    """Parse the command line of a benchmark: was --quick given?"""
-    parser = argparse.ArgumentParser(description=description)
+    """Parse the command line of a benchmark and set torch's threads; was --quick given?"""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer pairs, within a minute")
-    return parser.parse_args().quick
+    # On a machine that is busy with other work, two threads wait for each other and measure the scheduler.
+    parser.add_argument("--threads", type=int, default=1, help="of torch, on both sides; 1")
+    arguments = parser.parse_args()
+
+    import torch
+
+    torch.set_num_threads(arguments.threads)
+    return arguments.quick
 
 
 # ------------------------------------------------------------------------------------------------- measuring

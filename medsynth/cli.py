@@ -17,9 +17,7 @@ from typing import Any
 from medsynth.errors import Failure, Interrupted, UserError, say
 
 INFORMATION = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
-SPOKEN = (UserError, Failure, Interrupted, KeyboardInterrupt)  # errors that are one line and a status
-
-Verb = Callable[[Any], dict[str, Any]]
+Verb = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def conf_dir() -> Path:
@@ -29,26 +27,28 @@ def conf_dir() -> Path:
     return installed if installed.is_dir() else package.parent / "conf"
 
 
-def verb(name: str) -> Callable[[Verb], Callable[[], None]]:
-    """Turn `function(config) -> JSON-able dict` into the command `python -m medsynth.<name>`."""
+def verb(name: str, function: Verb) -> Callable[[], None]:
+    """Turn `function(configuration as plain Python) -> JSON-able dict` into the command `python -m medsynth.<name>`."""
 
-    def decorate(function: Verb) -> Callable[[], None]:
-        def command() -> None:
-            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-            answer = print if INFORMATION & set(sys.argv[1:]) else _without_stdout()
-            try:
-                result = _sweep(name, function) if _is_sweep() else _compose_and_call(name, function)
-            except SPOKEN as error:
-                say(_line(name, error))
-                sys.exit(_status(error))
-            if result is not None:
-                answer(json.dumps(result))
-            if result and result.get("failed"):
-                sys.exit(1)
+    def command() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _stop)
+        answer = print if INFORMATION & set(sys.argv[1:]) else _without_stdout()
+        try:
+            result = _sweep(name, function) if _is_sweep() else _compose_and_call(name, function)
+        except (UserError, Failure, Interrupted) as error:
+            say(_line(name, error))
+            sys.exit(_status(error))
+        if result is not None:
+            answer(json.dumps(result))
+        if result and result.get("failed"):
+            sys.exit(1)
 
-        return command
+    return command
 
-    return decorate
+
+def _stop(number: int, frame: Any) -> None:
+    raise Interrupted(number, f"{signal.Signals(number).name}: stopped")
 
 
 def _without_stdout() -> Callable[[str], None]:
@@ -68,24 +68,27 @@ def _compose_and_call(name: str, function: Verb) -> dict[str, Any] | None:
     """Let Hydra compose the command line and call `function`; its errors become ours. Rank 0 alone has a result."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints a traceback itself and exits
     import hydra
-    from hydra.errors import HydraException
+    from hydra.errors import HydraException, InstantiationException
+    from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     results: list[dict[str, Any]] = []
-    errors: list[BaseException] = []
+    errors: list[Exception] = []
 
     def task(config: Any) -> None:
         try:
-            results.append(function(config))
-        except SPOKEN as error:  # carried past Hydra, which would add a line of its own
-            errors.append(error)
+            results.append(function(OmegaConf.to_container(config, resolve=True, throw_on_missing=True)))  # type: ignore[arg-type]
+        except (UserError, Failure, HydraException, OmegaConfBaseException) as error:
+            errors.append(error)  # carried past Hydra, which would add lines of its own
 
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(task)()
+        if errors:
+            raise errors[0]
+    except InstantiationException as error:
+        raise _caused_by_user(error) or error from None
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explain(name, error)) from error
-    if errors:
-        raise errors[0]
     return results[0] if results and os.environ.get("RANK", "0") == "0" else None
 
 
@@ -106,7 +109,7 @@ def _sweep(name: str, function: Verb) -> dict[str, Any]:
     results = folder / "results"
     results.mkdir(parents=True, exist_ok=True)
 
-    def job(config: Any) -> None:
+    def job(config: dict[str, Any]) -> dict[str, Any]:
         from hydra.core.hydra_config import HydraConfig
 
         hydra_config = HydraConfig.get()
@@ -118,9 +121,10 @@ def _sweep(name: str, function: Verb) -> dict[str, Any]:
             say(_line(name, error))
             record["error"] = str(error)
         (results / f"{hydra_config.job.num:06d}.json").write_text(json.dumps(record))
+        return record
 
     try:
-        _compose_and_call(name, _returning_nothing(job))
+        _compose_and_call(name, job)
         records = [json.loads(path.read_text()) for path in sorted(results.glob("*.json"))]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -128,14 +132,6 @@ def _sweep(name: str, function: Verb) -> dict[str, Any]:
     failed = [{"overrides": r["overrides"], "error": r["error"]} for r in records if "error" in r]
     _print_table(runs, failed)
     return {"runs": runs, "failed": failed}
-
-
-def _returning_nothing(job: Callable[[Any], None]) -> Verb:
-    def function(config: Any) -> dict[str, Any]:
-        job(config)
-        return {}
-
-    return function
 
 
 def _print_table(runs: list[dict[str, Any]], failed: list[dict[str, Any]]) -> None:
@@ -151,8 +147,7 @@ def _print_table(runs: list[dict[str, Any]], failed: list[dict[str, Any]]) -> No
 
 
 def _line(name: str, error: BaseException) -> str:
-    text = "interrupted" if isinstance(error, KeyboardInterrupt) else " ".join(str(error).split())
-    return f"medsynth.{name}: {text}"
+    return f"medsynth.{name}: {' '.join(str(error).split())}"
 
 
 def _status(error: BaseException) -> int:
@@ -161,15 +156,11 @@ def _status(error: BaseException) -> int:
             return 2
         case Interrupted():
             return 128 + error.signal_number
-        case KeyboardInterrupt():
-            return 128 + signal.SIGINT
     return 1
 
 
 def _explain(name: str, error: Exception) -> str:
     """One line of ours for an error of Hydra or OmegaConf."""
-    if found := _caused_by_user(error):
-        return str(found)
     text = str(error)
     group, options = getattr(error, "missing_cfg_file", None), getattr(error, "options", None)
     if group and options:
@@ -188,6 +179,7 @@ def _explain(name: str, error: Exception) -> str:
 
 
 def _caused_by_user(error: BaseException | None) -> UserError | None:
+    """The user's mistake that a class raised while Hydra built it; None if the fault is ours."""
     while error is not None and not isinstance(error, UserError):
         error = error.__cause__ or error.__context__
     return error

@@ -12,8 +12,11 @@ class Failure(Exception):
     """Something went wrong that no knob caused (a full disk, a diverged training): one line, exit status 1."""
 
 
-class Interrupted(Exception):
-    """The run was told to stop and has saved: exit status 128 + `signal_number`."""
+class Interrupted(BaseException):
+    """A signal ended the command, after a save where training had begun: exit status 128 + `signal_number`.
+
+    No Exception, so that a sweep ends with it instead of counting a failed job.
+    """
 
     def __init__(self, signal_number: int, message: str) -> None:
         super().__init__(message)

@@ -16,23 +16,15 @@ if TYPE_CHECKING:
     from medsynth.subjects import Subject
 
 
-@verb("evaluate")
-def main(config: Any) -> dict[str, Any]:
-    """Compose, judge, write."""
-    from omegaconf import OmegaConf
-
-    plain: Any = OmegaConf.to_container(config, resolve=True)
-    return evaluate(plain)
-
-
 def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
     """Judge what `config` (conf/evaluate.yaml as plain Python) names; returns metrics.json's content and the paths."""
+    check_choice(config)
+
     from medsynth.metrics.settings import settings
 
     chosen = settings(config["metrics"])
     if chosen.count == 0:
         raise UserError("metrics=none judges nothing; use metrics=fast or metrics=full")
-    check_choice(config)
     if config["run"] is not None:
         return _evaluate_run(config, count=chosen.count)
     return _evaluate_folders(config, count=chosen.count)
@@ -212,4 +204,4 @@ def _complete(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    verb("evaluate", evaluate)()

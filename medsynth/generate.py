@@ -40,15 +40,6 @@ def synthesise(model: Any, *, n: int, seed: int, first: int = 0, batch_size: int
         yield torch.stack(held)
 
 
-@verb("generate")
-def main(config: Any) -> dict[str, Any]:
-    """Resolve Hydra's configuration and generate."""
-    from omegaconf import OmegaConf
-
-    plain: Any = OmegaConf.to_container(config, resolve=True)
-    return generate(plain)
-
-
 def generate(config: Mapping[str, Any]) -> dict[str, Any]:
     """Write the images that `config` (conf/generate.yaml as plain Python) asks for; returns the verb's JSON."""
     from medsynth.checkpoint import load_run
@@ -69,6 +60,8 @@ def generate(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def check(config: Mapping[str, Any]) -> None:
     """Refuse what cannot work, before anything is read or written."""
+    if not (Path(config["run"]) / "config.yaml").exists():
+        raise UserError(f"run={config['run']} is no run directory: it has no config.yaml")
     from medsynth.export import FORMATS
 
     for name, least in (("n", 1), ("batch_size", 1), ("first", 0)):
@@ -81,4 +74,4 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    verb("generate", generate)()

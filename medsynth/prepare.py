@@ -8,15 +8,6 @@ from medsynth.cli import verb
 from medsynth.errors import say
 
 
-@verb("prepare")
-def main(config: Any) -> dict[str, Any]:
-    """Resolve Hydra's configuration and prepare."""
-    from omegaconf import OmegaConf
-
-    resolved: Any = OmegaConf.to_container(config, resolve=True)
-    return prepare(resolved)
-
-
 def prepare(config: dict[str, Any]) -> dict[str, Any]:
     """Find or make the Pack of config["data"] at config["resolution"], print its table; returns the verb's JSON."""
     from medsynth.data.prepare_pack import prepare_pack
@@ -89,4 +80,4 @@ def _aligned(rows: list[list[str]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    verb("prepare", prepare)()

@@ -19,22 +19,20 @@ if TYPE_CHECKING:
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 
 
-@verb("train")
-def main(config: Any) -> dict[str, Any]:
-    """Resolve Hydra's configuration and train."""
+def start(config: dict[str, Any]) -> dict[str, Any]:
+    """Train in this process, or let torchrun start several that do."""
     from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
 
     hydra = HydraConfig.get()
     overrides = list(hydra.overrides.task)
-    choices = {group: hydra.runtime.choices[group] for group in ("model", "data")}
-    resolved: Any = OmegaConf.to_container(config, resolve=True)
-    if (count := processes(resolved["trainer"])) > 1:
-        check(resolved)
-        if resolved["batch_size"] % count:
-            raise UserError(f"batch_size={resolved['batch_size']} must be a multiple of the {count} processes")
+    check(config)
+    if (count := processes(config["trainer"])) > 1:
+        if config["batch_size"] % count:
+            raise UserError(f"batch_size={config['batch_size']} must be a multiple of the {count} processes")
         return launch("medsynth.train", count, overrides)
-    return train(resolved, choices=choices, overrides=overrides)
+    return train(
+        config, choices={group: hydra.runtime.choices[group] for group in ("model", "data")}, overrides=overrides
+    )
 
 
 def train(config: dict[str, Any], *, choices: dict[str, str], overrides: list[str]) -> dict[str, Any]:
@@ -271,4 +269,4 @@ def _result(directory: RunDirectory, images_seen: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    verb("train", start)()

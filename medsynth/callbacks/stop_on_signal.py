@@ -10,7 +10,7 @@ from pytorch_lightning import Callback, Trainer
 
 from medsynth.callbacks.checkpoints import Checkpoints
 from medsynth.callbacks.journal import Journal
-from medsynth.errors import say
+from medsynth.errors import Interrupted, say
 
 AGREE_EVERY = 16  # batches between two agreements of the ranks whether one of them was told to stop
 
@@ -36,7 +36,9 @@ class StopOnSignal(Callback):
     def _note(self, number: int, frame: Any) -> None:
         # torchrun repeats a signal that the terminal has sent already; only an impatient person means the second one.
         if self.received and number == signal.SIGINT and "TORCHELASTIC_RUN_ID" not in os.environ:
-            raise KeyboardInterrupt
+            raise Interrupted(
+                number, "SIGINT twice: stopped at once; the same command goes on from the last checkpoint"
+            )
         self.received = number
         say(f"\n{signal.Signals(number).name}: saving after this batch")
 

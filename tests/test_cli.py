@@ -1,0 +1,148 @@
+"""The command line as a user's script relies on it: one JSON object on stdout or nothing, people's lines on stderr."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TINY = [
+    "data=image_folder",
+    "resolution=16",
+    "batch_size=8",
+    "images=64",
+    "metrics=none",
+    "trainer=cpu",
+    "sample_every=0",
+]
+WIDTHS = ["model.generator.width=4", "model.critic.width=4"]
+
+
+def command(verb: str, *overrides: str) -> list[str]:
+    return [sys.executable, "-m", f"medsynth.{verb}", *overrides]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def medsynth(verb: str, *overrides: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(verb, *overrides), capture_output=True, text=True, timeout=200, env=environment())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["model=nope"], "medsynth.train: model=nope is unknown; choices: dcgan, gan, wgan_gp"),
+        (["data=nope"], "medsynth.train: data=nope is unknown; choices: brain_tumor_mri, image_folder, kidney_ct"),
+        (["model.gp_wieght=3"], "medsynth.train: model.gp_wieght is not a knob of train; nearest: model.gp_weight"),
+        (["resolutoin=64"], "medsynth.train: resolutoin is not a knob of train; nearest: resolution"),
+        (
+            ["resolution=96"],
+            "medsynth.train: resolution=96 must be a power of two between 16 and 1024; nearest: 64, 128",
+        ),
+        (["images=many"], "medsynth.train: images=many must be a whole number of at least 1"),
+        (["seed=[1"], None),
+    ],
+)
+def test_a_mistake_is_one_line_with_status_2_and_leaves_nothing(overrides: list[str], line: str | None, tmp_path: Path):
+    done = medsynth("train", *overrides, f"run_dir={tmp_path / 'run'}")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert "Traceback" not in done.stderr
+    if line is not None:
+        assert done.stderr.strip() == line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("verb", ["train", "generate", "evaluate", "prepare"])
+def test_help_shows_every_knob_on_stdout_without_torch(verb: str):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", f"medsynth.{verb}", "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(),
+    )
+    assert done.returncode == 0
+    assert "== Config ==" in done.stdout
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines() if "import time" in line}
+    assert not imported & {"torch", "pytorch_lightning", "wandb", "torch_fidelity", "PIL"}
+
+
+def test_importing_medsynth_imports_nothing_heavy():
+    code = "import sys, medsynth; print([m for m in ('torch', 'numpy', 'hydra', 'wandb', 'PIL') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment())
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("verb", "overrides", "words"),
+    [
+        ("generate", [], "run= is missing"),
+        ("generate", ["run=nowhere"], "run=nowhere"),
+        ("evaluate", [], "give either run=RUN, or real=DIR and fake=DIR"),
+        ("train", ["data.root=nowhere"], "data.phantom=true"),
+    ],
+)
+def test_other_verbs_say_what_is_missing(verb: str, overrides: list[str], words: str):
+    done = medsynth(verb, *overrides)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+
+
+def test_a_sweep_prints_one_object_with_a_run_for_each_job_and_names_what_failed(image_root: Path, tmp_path: Path):
+    done = medsynth(
+        "train",
+        "-m",
+        "model=wgan_gp,dcgan",
+        "resolution=16,48",
+        *TINY[:1],
+        *TINY[2:],
+        *WIDTHS,
+        f"data.root={image_root}",
+    )
+    answer: dict[str, Any] = json.loads(done.stdout)
+    assert done.returncode == 1  # because jobs failed
+    assert [run["run_dir"].split("-s0")[0] for run in answer["runs"]] == [
+        "runs/wgan_gp-image_folder-16",
+        "runs/dcgan-image_folder-16",
+    ]
+    assert all((tmp_path / run["run_dir"] / "checkpoints/last.ckpt").exists() for run in answer["runs"])
+    assert ["resolution=48" in job["overrides"] for job in answer["failed"]] == [True, True]
+    assert "sweep: 2 runs, 2 failed" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "images", "runs"]
+
+
+def test_sigterm_saves_and_exits_143_and_the_same_command_goes_on(image_root: Path, tmp_path: Path):
+    words = [
+        *TINY,
+        *WIDTHS,
+        f"data.root={image_root}",
+        f"run_dir={tmp_path / 'run'}",
+        "images=1_000_000",
+        "log_every=80",
+    ]
+    process = subprocess.Popen(
+        command("train", *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    )
+    deadline = time.time() + 120
+    while time.time() < deadline and not (tmp_path / "run/metrics.csv").exists():
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert out == ""
+    assert "the same command goes on" in err.splitlines()[-1]
+    stopped = json.loads((tmp_path / "run/metrics.jsonl").read_text().splitlines()[-1])["images_seen"]
+    done = medsynth("train", *words[:-2], f"images={stopped + 80}", "log_every=80")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["images_seen"] == stopped + 80

@@ -1,0 +1,67 @@
+"""Who may import whom: batch <- {losses, penalties, networks, data, metrics} <- synthesis <- models <- verbs."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import medsynth
+
+ROOT = Path(medsynth.__file__).parent
+VERBS = {"train", "prepare", "generate", "evaluate"}
+OUTER = {"callbacks", "report", "loggers", "run_directory", "launch", "export", "checkpoint", "subjects", *VERBS}
+FORBIDDEN = {
+    "errors": {"*"},
+    "clock": {"*"},
+    "batch": {"synthesis", "models", "data", "metrics", "networks", "losses", *OUTER},
+    "latent": {"synthesis", "models", "data", "metrics", "networks", "losses", *OUTER},
+    "losses": {"synthesis", "models", "networks", "data", "metrics", *OUTER},
+    "penalties": {"synthesis", "models", "networks", "data", "metrics", *OUTER},
+    "networks": {"synthesis", "models", "losses", "data", "metrics", *OUTER},
+    "augment": {"synthesis", "models", "networks", "metrics", *OUTER},
+    "data": {"synthesis", "models", "networks", "losses", "metrics", *OUTER},
+    "metrics": {"synthesis", "models", "data", *OUTER},
+    "viz": {"synthesis", "models", "data", "metrics", *OUTER},
+    "synthesis": {"models", "networks", "losses", "data", "metrics", *OUTER},
+    "models": {"data", "metrics", *OUTER},
+    "checkpoint": {"models", "data", "metrics", "callbacks", *VERBS},
+    "callbacks": {"models", "train", "evaluate", "prepare"},
+    "export": {"models", "callbacks", *VERBS},
+    "report": {"models", "synthesis", "data", *VERBS},
+}
+
+
+def imports(path: Path) -> set[str]:
+    """First names below medsynth that a file imports when it runs; imports for annotations alone do not count."""
+    tree = ast.parse(path.read_text())
+    typing_only = [n for n in ast.walk(tree) if isinstance(n, ast.If) and getattr(n.test, "id", "") == "TYPE_CHECKING"]
+    skipped = {id(inner) for block in typing_only for inner in ast.walk(block)}
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("medsynth."):
+            names.append(node.module)
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names if alias.name.startswith("medsynth.")]
+    return {name.split(".")[1] for name in names}
+
+
+FILES = sorted(path for path in ROOT.rglob("*.py") if path.name != "__init__.py" or path.parent != ROOT)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_file_imports_only_what_lies_below_it(path: Path):
+    place = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    forbidden = FORBIDDEN.get(place, set())
+    found = imports(path) - {place}
+    assert not (found if "*" in forbidden else found & forbidden)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_file_is_short(path: Path):
+    assert len(path.read_text().splitlines()) <= 400
+
+
+def test_no_file_has_a_name_that_says_nothing():
+    assert not {path.stem for path in FILES} & {"utils", "helpers", "misc", "common"}
