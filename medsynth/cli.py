@@ -52,13 +52,16 @@ def _stop(number: int, frame: Any) -> None:
 
 
 def _without_stdout() -> Callable[[str], None]:
-    """Send all that anyone prints to stderr, child processes included; returns the way to the real stdout."""
+    """Send all that anyone prints to stderr, child processes included; returns the way to the real stdout.
+
+    A process of several (medsynth.launch) answers in the file that MEDSYNTH_ANSWER names.
+    """
     sys.stdout.flush()
     real = os.dup(1)
     os.dup2(2, 1)
 
     def answer(text: str) -> None:
-        with os.fdopen(real, "w") as stream:
+        with open(os.environ.get("MEDSYNTH_ANSWER") or real, "w") as stream:
             stream.write(text + "\n")
 
     return answer
@@ -135,12 +138,19 @@ def _sweep(name: str, function: Verb) -> dict[str, Any]:
 
 
 def _print_table(runs: list[dict[str, Any]], failed: list[dict[str, Any]]) -> None:
+    """A row a job: the overrides that tell it from the others, its judged figures or its error, and its directory."""
+    jobs = [*runs, *failed]
+    common = set.intersection(*(set(job["overrides"]) for job in jobs)) if len(jobs) > 1 else set()
+    judged = sorted({key for run in runs for key in run if key.startswith("val/")})
+    table = [["job", *judged, "run_dir"]]
+    for job in jobs:
+        name = " ".join(word for word in job["overrides"] if word not in common) or "all the same"
+        figures = [f"{job[key]:.4g}" if key in job else "" for key in judged]
+        table.append([name, *figures, job.get("run_dir", f"failed: {job.get('error')}")])
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     say(f"\nsweep: {len(runs)} runs, {len(failed)} failed")
-    for run in runs:
-        figures = "  ".join(f"{key} {value:.4g}" for key, value in run.items() if isinstance(value, float))
-        say(f"  ok      {' '.join(run['overrides'])}  {figures}  {run.get('run_dir', '')}")
-    for job in failed:
-        say(f"  failed  {' '.join(job['overrides'])}  {job['error']}")
+    for row in table:
+        say("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 # ---------------------------------------------------------------------------------------------------- errors

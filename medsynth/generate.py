@@ -42,10 +42,11 @@ def synthesise(model: Any, *, n: int, seed: int, first: int = 0, batch_size: int
 
 def generate(config: Mapping[str, Any]) -> dict[str, Any]:
     """Write the images that `config` (conf/generate.yaml as plain Python) asks for; returns the verb's JSON."""
+    check(config)
+
     from medsynth.checkpoint import load_run
     from medsynth.export import Exporter
 
-    check(config)
     run = load_run(config["run"], checkpoint=config["checkpoint"])
     out = Path(config["out"] or Path(config["run"]) / "generated")
     n, first, seed = config["n"], config["first"], config["seed"]

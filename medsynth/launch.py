@@ -2,10 +2,15 @@
 command again on rank 1, a `-m` sweep included; this is the one thing that is not left to it."""
 
 import json
+import logging
 import os
+import secrets
 import signal
-import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from medsynth.errors import Failure, Interrupted, UserError
@@ -33,30 +38,45 @@ def launch(module: str, count: int, overrides: list[str]) -> dict[str, Any]:
         Interrupted: the run was told to stop, and saved.
         Failure: a process failed; it has said why.
     """
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, _cores() // count)))}
-    received: list[int] = []
-    with subprocess.Popen(
-        [*command, "-m", module, *overrides], stdout=subprocess.PIPE, text=True, env=environment
-    ) as child:
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-        def forward(number: int, frame: Any) -> None:
-            if not received:
-                child.send_signal(signal.SIGTERM)
-            received.append(number)
-
-        before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
+    logging.getLogger("torch.distributed.elastic.agent.server.api").setLevel(logging.ERROR)
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id=secrets.token_hex(4),
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        monitor_interval=0.2,
+    )
+    with tempfile.TemporaryDirectory() as folder, _environment(folder, count):
         try:
-            output = child.communicate()[0]
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-    if received:
-        raise Interrupted(received[0], f"{signal.Signals(received[0]).name}: saved; the same command goes on")
-    if child.returncode:
-        raise Failure(f"one of the {count} processes failed with status {child.returncode}; its own lines stand above")
-    return json.loads(output)
+            elastic_launch(config, sys.executable)("-m", module, *overrides)
+        except SignalException as error:
+            name = signal.Signals(error.sigval).name
+            raise Interrupted(int(error.sigval), f"{name}: {count} processes have stopped") from None
+        except ChildFailedError as error:
+            rank, failure = error.get_first_failure()
+            raise Failure(f"process {rank} of {count} failed with status {failure.exitcode}, see above") from None
+        return json.loads((Path(folder) / "answer.json").read_text())
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+@contextmanager
+def _environment(folder: str, count: int) -> Iterator[None]:
+    """What the processes inherit: where rank 0 leaves its JSON, and a fair share of the cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    before = dict(os.environ)
+    os.environ["MEDSYNTH_ANSWER"] = str(Path(folder) / "answer.json")
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // count)))
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

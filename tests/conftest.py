@@ -1,17 +1,13 @@
-"""Shapes are checked while the tests run; images, configurations and runs are made by the tests themselves."""
+"""Images, configurations and runs that the tests make themselves."""
 
-from jaxtyping import install_import_hook
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-install_import_hook("medsynth", "beartype.beartype")  # before the first import of medsynth
-
-from collections.abc import Callable  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
-
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
-import torch  # noqa: E402
-from PIL import Image  # noqa: E402
+import numpy as np
+import pytest
+import torch
+from PIL import Image
 
 torch.set_num_threads(1)  # two pytest workers share two cores
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 from torch import nn
 
 from medsynth.penalties import gradient_norms, gradient_penalty, interpolate
@@ -34,3 +35,8 @@ def test_interpolates_lie_between_their_own_real_and_fake():
     assert torch.equal(mixed[:, 0, 0, 0], epsilon)
     assert mixed.is_leaf
     assert mixed.requires_grad
+
+
+def test_shapes_are_checked_while_tests_run():
+    with pytest.raises(TypeCheckError):
+        gradient_norms(torch.zeros(3, 1), torch.zeros(3, 4, requires_grad=True))

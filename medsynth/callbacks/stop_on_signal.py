@@ -21,6 +21,7 @@ class StopOnSignal(Callback):
     def __init__(self, journal: Journal, checkpoints: Checkpoints) -> None:
         self.journal, self.checkpoints = journal, checkpoints
         self.received = 0
+        self._parent = os.getppid()
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
@@ -53,6 +54,8 @@ class StopOnSignal(Callback):
             return bool(self.received)
         if module.clock.batches_seen % AGREE_EVERY:
             return False
+        if os.getppid() != self._parent:  # whoever started these ranks was killed: do not train on as orphans
+            self.received = self.received or signal.SIGTERM
         flag = torch.tensor(self.received, device=module.device)
         dist.all_reduce(flag, op=dist.ReduceOp.MAX)
         self.received = int(flag.item())
