@@ -3,8 +3,6 @@
 # make test       lint, types and tests
 PYTHON ?= python3.11
 PY := .venv/bin/python
-KIDNEY := data=kidney_ct data.phantom=true
-DEMO := model=wgan_gp $(KIDNEY) resolution=32 model.generator.width=32 model.critic.width=32
 RUN ?= runs/demo
 
 .DEFAULT_GOAL := help
@@ -15,13 +13,13 @@ help:  ## what there is
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,tensorboard]'
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,tensorboard,wandb]'
 	@touch $@
 
 setup: .venv/installed  ## make .venv and install medsynth into it
 
 demo: setup  ## train a WGAN-GP on kidney CT phantoms in about three minutes, judge it, show where
-	$(PY) -m medsynth.train $(DEMO) images=60_000 sample_every=10_000 evaluate_every=0 run_dir=$(RUN) > /dev/null
+	$(PY) -m medsynth.train model=wgan_gp data=kidney_ct data.phantom=true experiment=demo run_dir=$(RUN) > /dev/null
 	$(PY) -m medsynth.generate run=$(RUN) n=64 > /dev/null
 	$(PY) -m medsynth.evaluate run=$(RUN) > /dev/null
 	@echo

@@ -6,6 +6,8 @@ import os
 import secrets
 import sys
 from argparse import Namespace
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,7 @@ class FileLogger(Logger):
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """config.yaml holds them."""
 
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Mapping[str, int | float], step: int | None = None) -> None:
         """Append a row; `step` counts images."""
         row = {"images_seen": step, **metrics}
         with self.jsonl.open("a") as stream:
@@ -128,4 +130,10 @@ def _wandb(config: dict[str, Any], folder: Path) -> Logger:
     logger.experiment.define_metric("images_seen")
     for section in ("train/*", "val/*"):
         logger.experiment.define_metric(section, step_metric="images_seen")
+    if mode == "online" and find_spec("wandb_workspaces"):
+        from medsynth.viz.wandb_panels import workspace
+
+        run = logger.experiment
+        panels = workspace(entity=run.entity, project=run.project, players=config["optimizer"])
+        say(f"W&B: panels {panels.save().url}")
     return logger

@@ -48,8 +48,9 @@ class Evaluation(Callback):
         judgement = self._yardstick.judge(synthesise(module, n=self.settings.count, seed=self.seed))
         figures = scalars(judgement)
         seconds = time.perf_counter() - start
+        row = {"images_seen": module.clock.images_seen, **{f"val/{key}": value for key, value in figures.items()}}
         for logger in trainer.loggers:
-            logger.log_metrics({f"val/{key}": value for key, value in figures.items()}, step=module.clock.images_seen)
+            logger.log_metrics(row, step=module.clock.images_seen)
         shown = "  ".join(f"{key} {value:.4g}" for key, value in figures.items())
         say(f"judged at {module.clock.images_seen:,} images in {seconds:.1f} s: {shown}")
         entry = find(judgement, self.settings.monitor) if self.settings.monitor else None

@@ -60,7 +60,12 @@ class Journal(Callback):
         self.seconds += elapsed
         self._time, self._images_seen = time.perf_counter(), images_seen
         if trainer.is_global_zero:
-            row = {"seconds": round(self.seconds, 3), "images_per_second": round(rate, 2), **terms}
+            row = {
+                "images_seen": images_seen,
+                "seconds": round(self.seconds, 3),
+                "images_per_second": round(rate, 2),
+                **terms,
+            }
             for logger in trainer.loggers:
                 logger.log_metrics(row, step=images_seen)
             self._show(images_seen, rate, terms)
