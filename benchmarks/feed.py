@@ -109,21 +109,28 @@ def best(build: Callable[[int], Any], counts: list[int], *, passes: int) -> tupl
     return max(rates, key=rates.__getitem__), {str(workers): rate for workers, rate in rates.items()}
 
 
+def files_of(data: dict[str, Any]) -> Path:
+    """The folder below which the files of a data config lie."""
+    from medsynth.data.prepare_pack import phantom_root
+    from medsynth.errors import say
+
+    return phantom_root(data, progress=say) if data["phantom"] else Path(data["root"])
+
+
 def race(config: dict[str, Any], *, device: torch.device, pairs: int, batches: int, passes: int = 2) -> dict[str, Any]:
     """Feed `device` from both sides in turn; returns images/s as a ratio.
 
     Args:
-        config: of medsynth.train; its data are phantoms.
+        config: of medsynth.train; its data are class folders of images.
         batches: of one of our passes; the other side's pass is an epoch.
         passes: for each number of workers tried.
     """
-    from medsynth.data.prepare_pack import phantom_root, prepare_pack
-    from medsynth.errors import say
+    from medsynth.data.prepare_pack import prepare_pack
 
     start = time.perf_counter()
     pack = prepare_pack(config["data"], resolution=RESOLUTION)
     prepared = time.perf_counter() - start
-    root = phantom_root(config["data"], progress=say)
+    root = files_of(config["data"])
     cores = os.cpu_count() or 1
     counts = sorted({0, 1, 2, cores // 2, cores})
 

@@ -1,4 +1,4 @@
-"""Loop, feed and one real training on a GPU, in under ten minutes:   make bench-gpu   or   python benchmarks/gpu.py --save
+"""Loop, feed and one real training on a GPU, in under ten minutes:   python benchmarks/gpu.py [--save] [--quick]
 
 Uses the torch that is there and runs from the checkout, uninstalled. The loop is raced at 32-true, 16-mixed and
 bf16-mixed; the training is of the precision that was fastest, for about a minute, from a pack of phantoms.
@@ -12,16 +12,37 @@ import re
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
 NEEDED = (
-    "torch torchvision pytorch_lightning torchmetrics hydra omegaconf jaxtyping filelock psutil scipy numpy PIL".split()
+    *("torch", "torchvision", "pytorch_lightning", "torchmetrics", "hydra", "omegaconf"),
+    *("jaxtyping", "filelock", "psutil", "scipy", "numpy", "PIL"),
 )
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
-SECONDS = 60  # of the real training
 RESULTS = Path(__file__).parent / "results"
+PHANTOMS = ("data=kidney_ct", "data.phantom=true")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured.
+
+    run: overrides of medsynth.train: data, resolution, network, batch.
+    feed: overrides of the feed's data: 256x256 files.
+    pairs: of both races.  batches: of a window of the loop.  feed_batches: of a pass of our feed.
+    seconds: of the training, about.
+    """
+
+    run: tuple[str, ...] = (*PHANTOMS, "resolution=64", "batch_size=64")  # widths of conf/model: 64
+    feed: tuple[str, ...] = (*PHANTOMS, "data.phantom_size=256", "data.phantom_patients=6")
+    pairs: int = 25
+    batches: int = 50
+    feed_batches: int = 400
+    seconds: float = 60.0
 
 
 def main() -> None:
@@ -37,7 +58,8 @@ def main() -> None:
 
     if not torch.cuda.is_available():
         refuse(f"bench-gpu needs a GPU; torch {torch.__version__} sees none here")
-    result = measure_all("gpu", PRECISIONS, quick=arguments.quick)
+    size = Size(pairs=5, seconds=10.0) if arguments.quick else Size()
+    result = measure_all("gpu", PRECISIONS, size)
     text = json.dumps(result, indent=2)
     if arguments.save:
         RESULTS.mkdir(exist_ok=True)
@@ -52,93 +74,69 @@ def refuse(line: str) -> NoReturn:
     sys.exit(2)
 
 
-def measure_all(trainer: str, precisions: tuple[str, ...], *, quick: bool, tiny: bool = False) -> dict[str, Any]:
+def measure_all(trainer: str, precisions: Sequence[str], size: Size) -> dict[str, Any]:
     """Race loop and feed, and train.
 
     Args:
         trainer: option of conf/trainer: gpu, or cpu in the tests.
-        tiny: smallest networks and data and the fewest pairs, for the tests.
     """
     import torch
     from measure import machine
 
     start = time.perf_counter()
-    loops = {p: race_loop(trainer, p, pairs=1 if tiny else 5 if quick else 25, tiny=tiny) for p in precisions}
+    loops = {precision: race_loop(trainer, precision, size) for precision in precisions}
     fastest = max(loops, key=lambda precision: loops[precision]["ours_images_per_second"])
-    device = torch.device("cuda" if trainer == "gpu" else "cpu")
-    feed = race_feed(device, pairs=1 if tiny else 5 if quick else 15, tiny=tiny)
-    rate = loops[fastest]["ours_images_per_second"]
-    seconds = 1 if tiny else 10 if quick else SECONDS
+    images = int(loops[fastest]["ours_images_per_second"] * size.seconds)
     return {
         "benchmark": "gpu",
         "ours": "medsynth.train's loop; Pack and ImageDataModule",
         "other": "a bare PyTorch loop of the same mathematics and batches; torchvision ImageFolder and PIL",
-        "ratio": loops["32-true"]["ratio"],
+        "ratio": loops[precisions[0]]["ratio"],
         "loop": loops,
-        "feed": feed,
-        "training": train(trainer, fastest, images=int(rate * seconds), tiny=tiny),
+        "feed": race_feed(torch.device("cuda" if trainer == "gpu" else "cpu"), size),
+        "training": train(trainer, fastest, images, size),
         "seconds": round(time.perf_counter() - start, 1),
         "machine": machine(),
     }
 
 
-def overrides(trainer: str, precision: str, *, tiny: bool) -> list[str]:
-    """A WGAN-GP at 64x64 with the networks of conf/model, or the smallest one."""
-    import loop
-
-    size = (
-        ["resolution=16", "model.generator.width=4", "model.critic.width=4", "data.phantom_patients=3", "data.phantom_size=64"]
-        if tiny
-        else ["resolution=64", "model.generator.width=64", "model.critic.width=64"]
-    )
-    return [*loop.MODEL, *size, "batch_size=64", f"trainer={trainer}", f"trainer.precision={precision}"]
-
-
-def race_loop(trainer: str, precision: str, *, pairs: int, tiny: bool) -> dict[str, Any]:
-    """One precision; a window of 50 batches is long enough for a GPU."""
+def race_loop(trainer: str, precision: str, size: Size) -> dict[str, Any]:
+    """One precision."""
     import loop
     from measure import configuration
 
-    config = configuration(*overrides(trainer, precision, tiny=tiny))
-    return loop.race(config, batches=5 if tiny else 50, pairs=pairs, warmup=1 if tiny else 2)
+    words = [*loop.WGAN_GP, *size.run, f"trainer={trainer}", f"trainer.precision={precision}"]
+    return loop.race(configuration(*words), batches=size.batches, pairs=size.pairs)
 
 
-def race_feed(device: Any, *, pairs: int, tiny: bool) -> dict[str, Any]:
+def race_feed(device: Any, size: Size) -> dict[str, Any]:
     """Both sides end on the device."""
     import feed
     from measure import configuration
 
-    size = ["data.phantom_size=64", "data.phantom_patients=3"] if tiny else []
-    config = configuration(*feed.PHANTOM, *size)
-    return feed.race(config, device=device, pairs=pairs, batches=4 if tiny else 400, passes=1)
+    config = configuration(*size.feed)
+    return feed.race(config, device=device, pairs=size.pairs, batches=size.feed_batches, passes=1)
 
 
-def train(trainer: str, precision: str, *, images: int, tiny: bool) -> dict[str, Any]:
-    """A whole run as medsynth.train does it, with grids, judgements and checkpoints; returns its rate and figures."""
+def train(trainer: str, precision: str, images: int, size: Size) -> dict[str, Any]:
+    """A whole run as medsynth.train does it, with four grids, judgements and checkpoints: its rate and figures."""
     from measure import configuration, digits
 
     from medsynth import train as verb
 
-    images = max(images - images % 64, 640)
-    words = [word for word in overrides(trainer, precision, tiny=tiny) if "_every=" not in word and "metrics" not in word]
-    every = images // 4
-    cadences = [f"{key}={every}" for key in ("sample_every", "evaluate_every", "checkpoint_every")]
-    count = 64 if tiny else 256
+    every = max(images // 4, 640)
+    words = ["model=wgan_gp", *size.run, f"trainer={trainer}", f"trainer.precision={precision}", f"images={4 * every}"]
+    words += [f"{key}={every}" for key in ("sample_every", "evaluate_every", "checkpoint_every", "log_every")]
     with tempfile.TemporaryDirectory() as folder:
-        config = configuration(
-            *words, f"images={images}", *cadences, f"metrics.count={count}", f"run_dir={folder}/run", "log_every=640"
-        )
+        config = configuration(*words, f"run_dir={folder}/run")
         start = time.perf_counter()
-        found = verb.train(config, choices={"model": "wgan_gp", "data": "kidney_ct"}, overrides=words)
+        found = verb.train(config, choices={"model": "wgan_gp", "data": config["data"]["name"]}, overrides=words)
         seconds = time.perf_counter() - start
-    figures = {key: digits(value) for key, value in found.items() if isinstance(value, float)}
     return {
-        "command": f"python -m medsynth.train {' '.join(words)} images={images}",
-        "precision": precision,
-        "images": images,
+        "command": f"python -m medsynth.train {' '.join(words)}",
         "seconds": round(seconds, 1),
-        "images_per_second_with_all_stops": digits(images / seconds),
-        "figures": figures,
+        "images_per_second_with_all_stops": digits(4 * every / seconds),
+        "figures": {key: digits(value) for key, value in found.items() if isinstance(value, float)},
     }
 
 

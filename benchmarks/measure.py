@@ -45,7 +45,7 @@ def is_quick(description: str | None) -> bool:
 def alternate(
     ours: Callable[[], float], other: Callable[[], float], *, pairs: int, warmup: int = 1
 ) -> tuple[list[float], list[float]]:
-    """Call both, each returning its seconds, in the order ours, other, other, ours, ...: a drift of the machine cancels.
+    """Call both, which return their seconds, in the order ours, other, other, ours, ...: the machine's drift cancels.
 
     Returns the seconds of both sides, `pairs` of each; `warmup` pairs before them are not counted.
     """

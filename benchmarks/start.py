@@ -49,7 +49,9 @@ def first_step(overrides: list[str]) -> float:
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             while not (rows.exists() and rows.stat().st_size):
                 if process.poll() is not None:
-                    raise RuntimeError(f"{' '.join(command)} ended with status {process.returncode} before its first row")
+                    raise RuntimeError(
+                        f"{' '.join(command)} ended with status {process.returncode} before its first row"
+                    )
                 time.sleep(0.005)
             seconds = time.perf_counter() - start
             process.kill()

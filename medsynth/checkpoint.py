@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from medsynth.errors import Failure, UserError
 from medsynth.synthesis import SynthesisModule
@@ -41,21 +42,24 @@ class LoadedRun:
     intensity: dict[str, Any]
 
 
-def save_whole(trainer: Any, path: Path) -> None:
-    """Write a checkpoint beside `path` and rename it; a full disk leaves the one before. Every rank must call this."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        trainer.save_checkpoint(partial)
-        if trainer.is_global_zero:
-            with partial.open("rb") as stream:
+class WholeCheckpointIO(TorchCheckpointIO):
+    """How Lightning's Trainer writes checkpoints here: beside the place and renamed, so a kill or a full disk leaves the
+    one before. Lightning's own goes through a copy in memory and one in the system's temporary folder."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write tensors and plain values to `path`. Raises Failure when the disk refuses."""
+        path = Path(path)
+        partial = path.with_name(path.name + ".partial")
+        try:
+            with partial.open("wb") as stream:
+                torch.save(checkpoint, stream)
+                stream.flush()
                 os.fsync(stream.fileno())
             partial.replace(path)
-    except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
-        if isinstance(error, RuntimeError) and "write" not in str(error):
-            raise
-        previous = "the one before it is whole" if path.exists() else "there is none before it"
-        raise Failure(f"{path} could not be written ({error}); {previous}") from error
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            previous = "the one before it is whole" if path.exists() else "there is none before it"
+            raise Failure(f"{path} could not be written ({error.strerror}); {previous}") from error
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Exit status: 0; 2 for a user's mistake, in one line; 1 for a failure; 130 and 14
 """
 
 import difflib
+import errno
 import json
 import os
 import shutil
@@ -81,13 +82,21 @@ def _compose_and_call(name: str, function: Verb) -> dict[str, Any] | None:
     def task(config: Any) -> None:
         try:
             results.append(function(OmegaConf.to_container(config, resolve=True, throw_on_missing=True)))  # type: ignore[arg-type]
-        except (UserError, Failure, HydraException, OmegaConfBaseException) as error:
+        except (UserError, Failure, HydraException, OmegaConfBaseException, OSError) as error:
             errors.append(error)  # carried past Hydra, which would add lines of its own
 
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(task)()
         if errors:
             raise errors[0]
+    except (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError) as error:
+        raise UserError(f"{error.filename}: {error.strerror}") from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+            raise
+        raise Failure(
+            f"{error.strerror} ({error.filename or 'while writing'}); what was saved before is whole"
+        ) from error
     except InstantiationException as error:
         raise _caused_by_user(error) or error from None
     except (HydraException, OmegaConfBaseException) as error:

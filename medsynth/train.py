@@ -177,6 +177,7 @@ def _assemble(
     from medsynth.callbacks.journal import Journal
     from medsynth.callbacks.samples import SampleGrid
     from medsynth.callbacks.stop_on_signal import StopOnSignal
+    from medsynth.checkpoint import WholeCheckpointIO
     from medsynth.data.module import ImageDataModule
     from medsynth.loggers import build_loggers
 
@@ -205,6 +206,7 @@ def _assemble(
         enable_model_summary=False,
         enable_checkpointing=False,
         use_distributed_sampler=False,
+        plugins=[WholeCheckpointIO()],
         log_every_n_steps=1,  # or Lightning warns of short runs; nothing is logged through it
     )
     data = ImageDataModule(

@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
-from itertools import islice
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -21,28 +23,50 @@ import measure  # noqa: E402
 import memory  # noqa: E402
 import start  # noqa: E402
 
-PHANTOM = ["data.phantom_patients=3", "data.phantom_size=64"]
-TINY = ["resolution=16", "model.generator.width=4", "model.critic.width=4", "batch_size=8", "trainer=cpu", *PHANTOM]
+TINY = ("resolution=16", "model.generator.width=4", "model.critic.width=4", "batch_size=8")
+Race = Callable[..., dict[str, Any]]
 
 
-def raced(*overrides: str) -> dict[str, Any]:
-    config = measure.configuration(*loop.MODEL, *TINY, "model.n_critic=2", *overrides)
-    return loop.race(config, batches=4, pairs=2, warmup=2)
+@pytest.fixture
+def data(image_root: Path) -> tuple[str, ...]:
+    return ("data=image_folder", f"data.root={image_root}")
 
 
-def test_the_bare_loop_and_ours_end_with_the_same_weights_bit_for_bit():
-    result = raced()
+@pytest.fixture
+def race(data: tuple[str, ...]) -> Race:
+    """Races ours and the bare loop over 16 batches."""
+
+    def start(*overrides: str) -> dict[str, Any]:
+        config = measure.configuration(*loop.WGAN_GP, *data, *TINY, "trainer=cpu", "model.n_critic=2", *overrides)
+        return loop.race(config, batches=4, pairs=2, warmup=2)
+
+    return start
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> tuple[str, ...]:
+    """150 pictures of 64x64 in two class folders: neither side resizes them."""
+    rng = np.random.default_rng(1)
+    for number in range(150):
+        path = tmp_path / "pictures" / f"class {number % 2}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (64, 64)).astype(np.uint8)).save(path)
+    return ("data=image_folder", f"data.root={tmp_path / 'pictures'}")
+
+
+def test_the_bare_loop_and_ours_end_with_the_same_weights_bit_for_bit(race: Race):
+    result = race()
     assert result["batches"] == 16  # 16 critic steps and 8 generator steps on each side
     assert result["largest_weight_difference"] == 0
     assert result["pairs"] == 2
 
 
-def test_an_average_that_ramps_up_and_ends_to_do_so_is_the_same_too():
-    assert raced("model.ema_half_life=4")["largest_weight_difference"] == 0
+def test_an_average_that_has_ramped_up_is_the_same_too(race: Race):
+    assert race("model.ema_half_life=4")["largest_weight_difference"] == 0
 
 
 @pytest.mark.parametrize("name", ["gp_weight", "n_critic", "seed", "half_life"])
-def test_a_bare_loop_of_other_mathematics_is_found_out(name: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_bare_loop_of_other_mathematics_is_found_out(name: str, race: Race, monkeypatch: pytest.MonkeyPatch):
     original = loop.Bare.__init__
 
     def cheating(self: loop.Bare, run: measure.Run, **options: Any) -> None:
@@ -50,22 +74,22 @@ def test_a_bare_loop_of_other_mathematics_is_found_out(name: str, monkeypatch: p
         setattr(self, name, getattr(self, name) + 1 if name != "half_life" else 1)
 
     monkeypatch.setattr(loop.Bare, "__init__", cheating)
-    result = raced()
+    result = race()
     assert result["largest_weight_difference"] > 0
     assert not result["pass"]
 
 
-def test_a_bare_loop_alone_moves_its_weights(tmp_path: Path):
-    config = measure.configuration(*loop.MODEL, *TINY, "images=64")
-    run = measure.assemble(config, tmp_path)
+def test_a_bare_loop_alone_moves_its_weights(data: tuple[str, ...], tmp_path: Path):
+    config = measure.configuration(*loop.WGAN_GP, *data, *TINY, "trainer=cpu", "images=64")
+    run = measure.assemble(config, tmp_path / "run")
     bare = loop.Bare(run, device=torch.device("cpu"), precision="32-true")
     assert bare.distance(run.model) == 0
     bare.window(1)
     assert bare.distance(run.model) > 0
 
 
-def test_mixed_precision_runs_on_both_sides():
-    result = raced("trainer.precision=bf16-mixed")
+def test_mixed_precision_runs_on_both_sides(race: Race):
+    result = race("trainer.precision=bf16-mixed")
     assert 0 < result["largest_weight_difference"] < 0.1  # half precision adds up in another order
 
 
@@ -75,9 +99,9 @@ def test_windows_of_ours_and_bare_alternate_so_that_a_drift_cancels(monkeypatch:
     class Fake:
         device = torch.device("cpu")
 
-        def window(self, batches: int) -> float:
+        def window(self, batches: int) -> loop.Seconds:
             order.append("bare")
-            return 1.0
+            return loop.Seconds(1.0, 1.0)
 
         def distance(self, model: Any) -> float:
             return 0.0
@@ -91,35 +115,27 @@ def test_windows_of_ours_and_bare_alternate_so_that_a_drift_cancels(monkeypatch:
     assert len(alternation.ours) == len(alternation.other) == 4
 
 
-def fed() -> tuple[feed.OursFeed, feed.FolderFeed]:
-    from medsynth.data.prepare_pack import phantom_root, prepare_pack
-    from medsynth.errors import say
-
-    data = measure.configuration(*feed.PHANTOM, *PHANTOM)["data"]
-    pack, device = prepare_pack(data, resolution=feed.RESOLUTION), torch.device("cpu")
-    batches = len(pack.splits["train"]) // feed.BATCH
-    ours = feed.OursFeed(pack, workers=0, batches=batches, device=device)
-    return ours, feed.FolderFeed(pack, phantom_root(data, progress=say), workers=0, device=device)
-
-
 def identities(images: Tensor) -> list[bytes]:
-    """Each image's 8-bit values: phantoms of 64 pixels are not resized, so both sides must give them exactly."""
+    """Each image's 8-bit values, which both sides must give exactly."""
     return [((image + 1) * 127.5).round().to(torch.uint8).numpy().tobytes() for image in images]
 
 
-def test_both_feeds_give_the_same_images_shuffled_as_float_batches():
-    ours, folder = fed()
-    first = [torch.cat(list(islice(side.stream(), ours.batches))) for side in (ours, folder)]
-    for images in first:
-        assert images.dtype == torch.float32
-        assert images.shape == (ours.batches * feed.BATCH, 1, feed.RESOLUTION, feed.RESOLUTION)
-        assert -1 <= images.min() < -0.9
-        assert 0.5 < images.max() <= 1
-    everything = set(identities(torch.stack([folder.dataset[k][0] for k in range(len(folder.dataset))])))
-    stored = identities(ours.pack.tensor(ours.pack.splits["train"]))
-    assert set(stored) == everything
-    assert all(set(identities(images)) <= everything for images in first)
-    assert all(identities(images) != stored[: len(images)] for images in first)
+def test_both_feeds_give_the_same_images_shuffled_as_float_batches(folder: tuple[str, ...]):
+    from medsynth.data.prepare_pack import prepare_pack
+
+    config, cpu = measure.configuration(*folder)["data"], torch.device("cpu")
+    pack = prepare_pack(config, resolution=feed.RESOLUTION)
+    ours = feed.OursFeed(pack, workers=0, batches=1, device=cpu)
+    other = feed.FolderFeed(pack, feed.files_of(config), workers=0, device=cpu)
+    stored = identities(pack.tensor(pack.splits["train"]))
+    assert stored == identities(torch.stack([image for image, _ in other.dataset]))
+    for batch in (next(ours.stream()), next(other.stream())):
+        assert batch.dtype == torch.float32
+        assert batch.shape == (feed.BATCH, 1, feed.RESOLUTION, feed.RESOLUTION)
+        assert (batch.min(), batch.max()) == (-1, 1)
+        drawn = identities(batch)
+        assert set(drawn) <= set(stored)
+        assert drawn != stored[: feed.BATCH]
 
 
 def test_pairs_alternate_their_order_and_warmup_is_not_counted():
@@ -155,10 +171,10 @@ def test_the_loops_bar(case: tuple[float, float, float], passed: bool):
     assert loop.passes(dict(zip(names, case, strict=True)), on_cpu=True) is passed
 
 
-def test_memory_is_watched_in_fifths_with_every_cadence_firing():
-    network = ["model=wgan_gp", *measure.PHANTOMS, *TINY, "metrics.count=16"]
-    config = measure.configuration(*network, *memory.cadences(800))
-    assert config["evaluate_every"] == 40
+def test_memory_is_watched_in_fifths_with_every_cadence_firing(data: tuple[str, ...]):
+    words = ["model=wgan_gp", *data, *TINY, "trainer=cpu", "metrics.count=16"]
+    config = measure.configuration(*words, *memory.cadences(160))
+    assert config["evaluate_every"] == 8
     fifths = memory.watch(config)
     assert len(fifths) == 5
     assert min(fifths) > 50  # MB
@@ -170,11 +186,12 @@ def test_the_demos_command_is_read_from_the_makefile():
     assert config["data"]["phantom"] is True
 
 
-def test_the_gpu_benchmark_runs_its_whole_course_at_the_smallest_size():
-    result = gpu.measure_all("cpu", ("32-true",), quick=True, tiny=True)
+def test_the_gpu_benchmark_runs_its_whole_course_at_the_smallest_size(data: tuple[str, ...], folder: tuple[str, ...]):
+    size = gpu.Size(run=(*data, *TINY), feed=folder, pairs=1, batches=2, feed_batches=2, seconds=0.1)
+    result = gpu.measure_all("cpu", ("32-true",), size)
     assert result["loop"]["32-true"]["largest_weight_difference"] == 0
-    assert result["feed"]["ratio"] > 1
-    assert result["training"]["figures"]
+    assert result["feed"]["images"] >= feed.BATCH
+    assert result["training"]["figures"]["val/frechet_random_256"] > 0
     assert json.dumps(result)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from medsynth.checkpoint import TRUSTED, check_targets, load_run, read, save_whole
+from medsynth.checkpoint import TRUSTED, WholeCheckpointIO, check_targets, load_run, read
 from medsynth.errors import Failure, UserError
 
 Run = Callable[..., dict[str, Any]]
@@ -22,14 +22,6 @@ class Hostile:
 
     def __reduce__(self) -> Any:
         return os.mkdir, (str(self.path),)
-
-
-class DiskFullTrainer:
-    is_global_zero = True
-
-    def save_checkpoint(self, path: Path) -> None:
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
 
 
 def test_a_checkpoint_loads_as_tensors_and_plain_python(run: Run):
@@ -69,11 +61,17 @@ def test_a_truncated_checkpoint_stops_a_resume_and_loses_nothing(run: Run, tmp_p
     assert last.read_bytes() == whole[: len(whole) // 2]
 
 
-def test_a_full_disk_leaves_the_previous_checkpoint_whole(tmp_path: Path):
+def test_a_full_disk_leaves_the_previous_checkpoint_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "last.ckpt"
     path.write_bytes(b"previous")
+
+    def disk_full(checkpoint: Any, stream: Any) -> None:
+        stream.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", disk_full)
     with pytest.raises(Failure, match=r"could not be written .*No space left.*the one before it is whole"):
-        save_whole(DiskFullTrainer(), path)
+        WholeCheckpointIO().save_checkpoint({}, path)
     assert path.read_bytes() == b"previous"
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
 

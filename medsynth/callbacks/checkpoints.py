@@ -5,7 +5,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, Trainer
 
-from medsynth.checkpoint import FORMAT, save_whole
+from medsynth.checkpoint import FORMAT
 from medsynth.synthesis import SynthesisModule
 
 
@@ -39,7 +39,7 @@ class Checkpoints(Callback):
     def save(self, trainer: Trainer, module: SynthesisModule, name: str = "last") -> None:
         """Write `<name>.ckpt`. Every rank must call this."""
         module.reduce_running_statistics()
-        save_whole(trainer, self.folder / f"{name}.ckpt")
+        trainer.save_checkpoint(self.folder / f"{name}.ckpt")
 
     def offer(self, trainer: Trainer, module: SynthesisModule, value: float) -> None:
         """Write `best.ckpt` if `value` (lower is better) beats all before. Every rank must call this."""

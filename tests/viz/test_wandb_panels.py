@@ -3,6 +3,7 @@ import pytest
 from medsynth.viz.wandb_panels import workspace
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of pydantic, inside wandb_workspaces
 def test_the_layout_has_samples_judgement_and_a_section_a_player_over_images_seen():
     pytest.importorskip("wandb_workspaces")
     made = workspace(entity="lab", project="ct", players=["critic", "generator"])
