@@ -253,7 +253,7 @@ def main() -> None:
     quick = is_quick(__doc__)
     cases = {
         "wgan_gp, 64x64, width 32, batch 64": race(
-            configuration(*WGAN_GP, *PHANTOMS, *MAIN, "trainer=cpu"), batches=5, pairs=5 if quick else 25, warmup=1
+            configuration(*WGAN_GP, *PHANTOMS, *MAIN, "trainer=cpu"), batches=5, pairs=3 if quick else 25, warmup=1
         ),
         "wgan_gp, 16x16, width 4, batch 64": race(
             configuration(*WGAN_GP, *PHANTOMS, *SMALL, "trainer=cpu"), batches=20, pairs=15 if quick else 45

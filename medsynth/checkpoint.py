@@ -43,8 +43,8 @@ class LoadedRun:
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
-    """How Lightning's Trainer writes checkpoints here: beside the place and renamed, so a kill or a full disk leaves the
-    one before. Lightning's own goes through a copy in memory and one in the system's temporary folder."""
+    """How Lightning's Trainer writes checkpoints here: beside the place and renamed, so a kill or a full disk
+    leaves the one before. Lightning's own makes two more copies, in memory and in the system's temporary folder."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write tensors and plain values to `path`. Raises Failure when the disk refuses."""
@@ -56,10 +56,14 @@ class WholeCheckpointIO(TorchCheckpointIO):
                 stream.flush()
                 os.fsync(stream.fileno())
             partial.replace(path)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             partial.unlink(missing_ok=True)
+            # torch.save answers a failed write with a RuntimeError of its own, in the context of the real one
+            cause = error if isinstance(error, OSError) else error.__context__
+            if not isinstance(cause, OSError):
+                raise
             previous = "the one before it is whole" if path.exists() else "there is none before it"
-            raise Failure(f"{path} could not be written ({error.strerror}); {previous}") from error
+            raise Failure(f"{path} could not be written ({cause.strerror}); {previous}") from error
 
 
 def read(path: Path) -> dict[str, Any]:

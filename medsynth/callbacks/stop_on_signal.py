@@ -21,11 +21,12 @@ class StopOnSignal(Callback):
     def __init__(self, journal: Journal, checkpoints: Checkpoints) -> None:
         self.journal, self.checkpoints = journal, checkpoints
         self.received = 0
-        self._parent = os.getppid()
+        self._parent = 0
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         # Here, because Lightning's own handlers, which exit with 1 or 0, were set before this hook.
+        self._parent = os.getppid()
         self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
