@@ -12,16 +12,14 @@ else runs now. The ratio by wall time stands beside it. On a GPU it is wall time
 """
 
 import copy
-import tempfile
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from measure import PHANTOMS, Run, assemble, compare, configuration, digits, finish, is_quick, summary
+from measure import PHANTOMS, Run, compare, configuration, digits, finish, is_quick, summary, train_with
 from pytorch_lightning import Callback
 from torch import Tensor, nn
 
@@ -215,15 +213,16 @@ def race(config: dict[str, Any], *, batches: int, pairs: int, warmup: int = 2) -
     windows = pairs + warmup + (pairs + warmup) % 2
     # One batch more than is measured: on the run's last one the callbacks write their last grid and checkpoint.
     config = {**config, "images": (windows * batches + 1) * config["batch_size"]}
-    with tempfile.TemporaryDirectory() as folder:
-        run = assemble(config, Path(folder))
-        device = run.trainer.strategy.root_device
-        bare = Bare(run, device=device, precision=config["trainer"]["precision"])
-        alternation = Alternation(bare, batches=batches, windows=windows)
-        run.fit(alternation)
-    if alternation.distance is None:
-        raise KeyboardInterrupt  # the run's own callback stopped it well
-    on_cpu = device.type == "cpu"
+    attached: list[Alternation] = []
+
+    def attach(run: Run) -> Alternation:
+        bare = Bare(run, device=run.trainer.strategy.root_device, precision=config["trainer"]["precision"])
+        attached.append(Alternation(bare, batches=batches, windows=windows))
+        return attached[0]
+
+    train_with(config, attach)
+    (alternation,) = attached
+    on_cpu = alternation.bare.device.type == "cpu"
     walls = [[seconds.wall for seconds in side[warmup:]] for side in (alternation.ours, alternation.other)]
     cpus = [[seconds.cpu for seconds in side[warmup:]] for side in (alternation.ours, alternation.other)]
     ours, other = cpus if on_cpu else walls

@@ -6,10 +6,12 @@ import os
 import platform
 import statistics
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+from unittest.mock import patch
 
 ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:  # a machine with a torch of its own runs the checkout, uninstalled
@@ -18,7 +20,6 @@ if str(ROOT) not in sys.path:  # a machine with a torch of its own runs the chec
 if TYPE_CHECKING:
     from pytorch_lightning import Callback, Trainer
 
-    from medsynth.data.module import ImageDataModule
     from medsynth.data.pack import Pack
     from medsynth.models.wgan_gp import WGANGP
 
@@ -100,28 +101,27 @@ class Run:
 
     model: "WGANGP"
     pack: "Pack"
-    data: "ImageDataModule"
     trainer: "Trainer"
 
-    def fit(self, *callbacks: "Callback") -> None:
-        """Train, with these callbacks after the run's own."""
-        self.trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
-        self.trainer.fit(self.model, datamodule=self.data)
 
+def train_with(config: dict[str, Any], attach: "Callable[[Run], Callback]") -> dict[str, Any]:
+    """medsynth.train itself, all of it, in a run directory that is removed, with one callback more after its own.
 
-def assemble(config: dict[str, Any], folder: Path) -> Run:
-    """Model, data and Trainer with all callbacks and loggers, by the very functions of medsynth.train."""
+    Args:
+        attach: makes the callback from what is about to be trained.
+    """
     from medsynth import train
-    from medsynth.data.prepare_pack import prepare_pack
-    from medsynth.run_directory import RunDirectory
 
-    config = {**config, "choices": {"model": "wgan_gp", "data": "kidney_ct"}, "run_dir": str(folder)}
-    pack = prepare_pack(config["data"], resolution=config["resolution"])
-    directory = RunDirectory(folder)
-    directory.create(config)
-    model: Any = train._model(config, pack)
-    trainer, _, data = train._assemble(model, pack, config, directory)
-    return Run(model, pack, data, trainer)
+    assemble = train._assemble
+
+    def assemble_with(model: Any, pack: Any, *others: Any) -> Any:
+        parts = assemble(model, pack, *others)
+        parts[0].callbacks.append(attach(Run(model, pack, parts[0])))
+        return parts
+
+    choices = {"model": "wgan_gp", "data": config["data"]["name"]}
+    with tempfile.TemporaryDirectory() as folder, patch.object(train, "_assemble", assemble_with):
+        return train.train({**config, "run_dir": f"{folder}/run"}, choices=choices, overrides=[])
 
 
 # ------------------------------------------------------------------------------------------------- reporting

@@ -29,5 +29,7 @@ class Request(TypedDict):
 
 def micro_batches(batch: Batch, count: int) -> list[Batch]:
     """Split a batch into `count` equal parts, in order; `count` must divide its size."""
+    if len(batch["row"]) % count:
+        raise ValueError(f"{len(batch['row'])} samples do not make {count} equal parts")
     chunks = {key: cast(Tensor, value).chunk(count) for key, value in batch.items()}
     return [cast(Batch, {key: parts[i] for key, parts in chunks.items()}) for i in range(count)]

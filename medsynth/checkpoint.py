@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.errors import HydraException
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from medsynth.errors import Failure, UserError
@@ -73,6 +74,10 @@ def read(path: Path) -> dict[str, Any]:
             warnings.simplefilter("ignore")  # torch warns of a foreign file before it refuses it
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         run = checkpoint["run"]
+        for part in (run["config"]["model"], run["config"]["data"], run["intensity"], checkpoint["state_dict"]):
+            if not isinstance(part, dict):
+                raise TypeError("a part of it is no mapping")
+        int(checkpoint["clock"]["images_seen"])
         if run["format"] != FORMAT:
             raise UserError(f"checkpoint {path} has format {run['format']}; this medsynth reads format {FORMAT}")
     except FileNotFoundError:
@@ -84,25 +89,29 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def load_run(run: Path | str, *, checkpoint: str = "last") -> LoadedRun:
-    """Build a run's model from its checkpoint alone, in eval mode on the CPU.
+    """Build a run's model from its checkpoint alone, in eval mode, on the GPU where there is one.
 
     Args:
         run: the run directory.
         checkpoint: `last`, `best`, or a file.
     """
-    named = Path(run) / "checkpoints" / f"{checkpoint}.ckpt" if checkpoint in ("last", "best") else Path(checkpoint)
+    run = Path(str(run))
+    named = run / "checkpoints" / f"{checkpoint}.ckpt" if checkpoint in ("last", "best") else Path(checkpoint)
     if not named.exists():
-        found = sorted(path.name for path in (Path(run) / "checkpoints").glob("*.ckpt"))
+        found = sorted(path.name for path in (run / "checkpoints").glob("*.ckpt"))
         raise UserError(f"run={run} has no checkpoint {named.name}; found: {', '.join(found) or 'none'}")
     stored = read(named)
     facts = stored["run"]
-    model = build_model(facts["config"]["model"], trusted=TRUSTED)
+    check_targets(facts["config"]["data"], TRUSTED)
+    check_targets(facts["intensity"], TRUSTED)
     try:
+        model = build_model(facts["config"]["model"], trusted=TRUSTED)
         model.load_state_dict(stored["state_dict"])
-    except RuntimeError as error:
-        raise UserError(f"checkpoint {named} does not fit its own configuration: {error}") from None
+    except (RuntimeError, HydraException) as error:
+        reason = str(error).split("\n")[0]
+        raise UserError(f"checkpoint {named} does not fit its own configuration: {reason}") from None
     return LoadedRun(
-        model=model.eval(),
+        model=model.eval().to("cuda" if torch.cuda.is_available() else "cpu"),
         config=facts["config"],
         checkpoint=named,
         images_seen=stored["clock"]["images_seen"],
@@ -127,8 +136,12 @@ def build_model(config: dict[str, Any], *, trusted: Iterable[str] | None = None)
 
 
 def check_targets(config: Any, trusted: tuple[str, ...]) -> None:
-    """Refuse a configuration that names anything but classes which `trusted` modules define themselves."""
+    """Refuse interpolations, and `_target_`s that are no classes which `trusted` modules define themselves."""
+    if isinstance(config, str) and "${" in config:
+        # Hydra would resolve it, and ${oc.create:...} builds anything; what a run stores is resolved already.
+        raise UserError(f"{config[:60]} is refused: a run's configuration holds no interpolations")
     if isinstance(config, dict):
+        check_targets(list(config), trusted)
         if (target := config.get("_target_")) is not None and not _is_trusted(str(target), trusted):
             raise UserError(
                 f"_target_={target} is refused: a run's configuration may only build medsynth's own classes"

@@ -11,11 +11,12 @@ import shutil
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from medsynth.errors import Failure, Interrupted, UserError, say
+from medsynth.errors import Failure, Interrupted, UserError, is_rank_zero, say
 
 INFORMATION = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
 Verb = Callable[[dict[str, Any]], dict[str, Any]]
@@ -72,7 +73,7 @@ def _compose_and_call(name: str, function: Verb) -> dict[str, Any] | None:
     """Let Hydra compose the command line and call `function`; its errors become ours. Rank 0 alone has a result."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints a traceback itself and exits
     import hydra
-    from hydra.errors import HydraException, InstantiationException
+    from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -82,26 +83,34 @@ def _compose_and_call(name: str, function: Verb) -> dict[str, Any] | None:
     def task(config: Any) -> None:
         try:
             results.append(function(OmegaConf.to_container(config, resolve=True, throw_on_missing=True)))  # type: ignore[arg-type]
-        except (UserError, Failure, HydraException, OmegaConfBaseException, OSError) as error:
+        except Exception as error:
             errors.append(error)  # carried past Hydra, which would add lines of its own
 
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(task)()
-        if errors:
-            raise errors[0]
-    except (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError) as error:
-        raise UserError(f"{error.filename}: {error.strerror}") from error
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
-            raise
-        raise Failure(
-            f"{error.strerror} ({error.filename or 'while writing'}); what was saved before is whole"
-        ) from error
-    except InstantiationException as error:
-        raise _caused_by_user(error) or error from None
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explain(name, error)) from error
-    return results[0] if results and os.environ.get("RANK", "0") == "0" else None
+    if errors:
+        raise _spoken(name, errors[0]) from errors[0]
+    return results[0] if results and is_rank_zero() else None
+
+
+def _spoken(name: str, error: Exception) -> Exception:
+    """The error as one line for people where it is a mistake or the machine's fault, and itself where it is a bug."""
+    from hydra.errors import HydraException, InstantiationException
+    from omegaconf.errors import OmegaConfBaseException
+
+    match error:
+        case InstantiationException():
+            return _caused_by_user(error) or UserError(" ".join(str(error).split()))
+        case HydraException() | OmegaConfBaseException():
+            return UserError(_explain(name, error))
+        case PermissionError() | NotADirectoryError() | IsADirectoryError() | FileExistsError():
+            return UserError(f"{error.filename}: {error.strerror}")
+        case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+            where = error.filename or "while writing"
+            return Failure(f"{error.strerror} ({where}); what was saved before is whole")
+    return error
 
 
 # ---------------------------------------------------------------------------------------------------- sweeps
@@ -114,12 +123,13 @@ def _is_sweep() -> bool:
 def _sweep(name: str, function: Verb) -> dict[str, Any]:
     """Run every job of a `-m` sweep, whatever the launcher; jobs hand in their results as files.
 
-    A launcher to other machines (SLURM) needs MEDSYNTH_SWEEP_DIR to name a shared folder that may be removed.
+    A launcher to other machines (SLURM) needs MEDSYNTH_SWEEP_DIR to name a folder that all of them see; the sweep's own
+    folder in it is removed at the end.
     """
-    folder = Path(os.environ.get("MEDSYNTH_SWEEP_DIR") or tempfile.mkdtemp(prefix="medsynth-sweep-"))
+    folder = Path(tempfile.mkdtemp(prefix="medsynth-sweep-", dir=os.environ.get("MEDSYNTH_SWEEP_DIR")))
     os.environ["MEDSYNTH_SWEEP_DIR"] = str(folder)
     results = folder / "results"
-    results.mkdir(parents=True, exist_ok=True)
+    results.mkdir()
 
     def job(config: dict[str, Any]) -> dict[str, Any]:
         from hydra.core.hydra_config import HydraConfig
@@ -129,9 +139,13 @@ def _sweep(name: str, function: Verb) -> dict[str, Any]:
         say(f"\n== job {hydra_config.job.num}: {' '.join(record['overrides'])}")
         try:
             record["result"] = function(config)
-        except (UserError, Failure) as error:
-            say(_line(name, error))
-            record["error"] = str(error)
+        except Exception as error:  # one job's bug must not cost the other jobs
+            spoken = _spoken(name, error)
+            record["error"] = str(spoken)
+            if isinstance(spoken, UserError | Failure):
+                say(_line(name, spoken))
+            else:
+                traceback.print_exception(error)
         (results / f"{hydra_config.job.num:06d}.json").write_text(json.dumps(record))
         return record
 

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 
 class UserError(Exception):
@@ -21,6 +23,13 @@ class Interrupted(BaseException):
     def __init__(self, signal_number: int, message: str) -> None:
         super().__init__(message)
         self.signal_number = signal_number
+
+
+def check_whole(config: Mapping[str, Any], name: str, *, least: int) -> None:
+    """Raise UserError unless `config[name]` is a whole number of at least `least`."""
+    value = config.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UserError(f"{name}={value} must be a whole number of at least {least}")
 
 
 def is_rank_zero() -> bool:

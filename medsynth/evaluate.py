@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsynth.cli import verb
-from medsynth.errors import UserError, say
+from medsynth.errors import UserError, check_whole, say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,19 +37,19 @@ def check_choice(config: Mapping[str, Any]) -> None:
         raise UserError("give either run=RUN, or real=DIR and fake=DIR")
     if run is None and (real is None or fake is None):
         raise UserError(f"{'real' if real is None else 'fake'}= is missing; give real=DIR and fake=DIR")
-    if config["batch_size"] < 1:
-        raise UserError(f"batch_size={config['batch_size']} must be at least 1")
+    check_whole(config, "batch_size", least=1)
+    check_whole(config, "seed", least=0)
     if config["channels"] not in (1, 3):
         raise UserError(f"channels={config['channels']} must be 1 or 3")
-    if config["resolution"] is not None and config["resolution"] < 16:
-        raise UserError(f"resolution={config['resolution']} must be at least 16")
+    if config["resolution"] is not None:
+        check_whole(config, "resolution", least=16)
 
 
 def _evaluate_run(config: Mapping[str, Any], *, count: int) -> dict[str, Any]:
     from medsynth.loggers import read_rows
     from medsynth.subjects import load, run_subject, sha256
 
-    run = Path(config["run"])
+    run = Path(str(config["run"]))
     loaded, pack = load(run, checkpoint=config["checkpoint"], root=config["data"]["root"])
     subject = run_subject(loaded, pack, count=count, seed=config["seed"], batch_size=config["batch_size"])
     command = run / "command.txt"

@@ -15,7 +15,8 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from medsynth import __version__
-from medsynth.checkpoint import TRUSTED, LoadedRun, check_targets
+from medsynth.checkpoint import LoadedRun
+from medsynth.errors import UserError
 from medsynth.run_directory import write_whole
 from medsynth.viz.grid import to_bytes
 
@@ -33,12 +34,18 @@ class Exporter:
     """
 
     def __init__(self, out: Path, *, run: LoadedRun, seed: int, format: str, bits: int) -> None:
+        channels = run.config["data"]["channels"]
+        if channels != 1 and (format != "png" or bits != 8):
+            raise UserError(
+                f"format={format} bits={bits} takes grey images; this run's have {channels} channels: use png"
+            )
         self.out, self.run, self.seed, self.bits = out, run, seed, bits
+        self.checkpoint = hashlib.sha256(run.checkpoint.read_bytes()).hexdigest()
         self.format = format
         self._write_file = FORMATS[format]
-        check_targets(run.intensity, TRUSTED)
         self.intensity = instantiate(run.intensity)
         self.manifest, self.provenance = out / "manifest.csv", out / "provenance.json"
+        self._refuse_another_origin()
         self._rows = self._known_rows()
 
     def write(self, image: Float[Tensor, "c h w"], number: int, *, label: str = "synthetic") -> Path:
@@ -65,7 +72,7 @@ class Exporter:
             "notice": NOTICE,
             "medsynth": __version__,
             "run": self.run.checkpoint.parent.parent.name,
-            "checkpoint_sha256": hashlib.sha256(self.run.checkpoint.read_bytes()).hexdigest(),
+            "checkpoint_sha256": self.checkpoint,
             "images_seen": self.run.images_seen,
             "seed": self.seed,
             "format": self.format,
@@ -78,6 +85,13 @@ class Exporter:
     def values(self, image: Float[Tensor, "c h w"]) -> Float[np.ndarray, "c h w"]:
         """The image in the units of its training data, by the intensity codec."""
         return self.intensity.decode(image.numpy())
+
+    def _refuse_another_origin(self) -> None:
+        """One folder, one origin: images of another checkpoint or seed would stand under this one's provenance."""
+        if self.provenance.exists():
+            before = json.loads(self.provenance.read_text())
+            if (before.get("checkpoint_sha256"), before.get("seed")) != (self.checkpoint, self.seed):
+                raise UserError(f"out={self.out} holds images of another checkpoint or seed; choose another folder")
 
     def _known_rows(self) -> dict[str, dict[str, Any]]:
         if not self.manifest.exists():
@@ -120,7 +134,7 @@ def _write_dicom(exporter: Exporter, image: Tensor, path: Path) -> None:
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
-    words = [exporter.run.pack_content, str(exporter.run.images_seen), str(exporter.seed)]
+    words = [exporter.checkpoint, str(exporter.seed)]
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
     meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[*words, path.stem])

@@ -13,21 +13,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from medsynth.errors import Failure, Interrupted, UserError
+from medsynth.errors import Failure, Interrupted
 
 
 def processes(trainer: dict[str, Any]) -> int:
     """How many processes to start here: 1 when Lightning needs no more, or torchrun or srun has started them."""
-    if not str(trainer["strategy"]).startswith("ddp") or {"fork", "spawn"} & set(str(trainer["strategy"]).split("_")):
-        return 1
-    if "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+    if (
+        trainer["strategy"] != "ddp"
+        or "TORCHELASTIC_RUN_ID" in os.environ
+        or int(os.environ.get("SLURM_NTASKS", "1")) > 1
+    ):
         return 1
     if trainer["devices"] == "auto":
         import torch
 
         return max(1, torch.cuda.device_count() if trainer["accelerator"] != "cpu" else 1)
-    if not isinstance(trainer["devices"], int):
-        raise UserError(f"trainer.devices={trainer['devices']} must be a number of processes or auto")
     return trainer["devices"]
 
 
@@ -52,6 +52,7 @@ def launch(module: str, count: int, overrides: list[str]) -> dict[str, Any]:
         rdzv_endpoint="localhost:0",
         max_restarts=0,
         monitor_interval=0.2,
+        shutdown_timeout=600,  # seconds for the batch at hand, or a judgement, and the save
     )
     with tempfile.TemporaryDirectory() as folder, _environment(folder, count):
         try:

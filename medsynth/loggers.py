@@ -88,11 +88,18 @@ def build_loggers(config: dict[str, Any], folder: Path) -> list[Logger]:
         case "tensorboard":
             from pytorch_lightning.loggers import TensorBoardLogger
 
-            try:
-                return [files, TensorBoardLogger(str(folder), name="tensorboard", version="")]
-            except ModuleNotFoundError:
-                raise UserError("logger=tensorboard needs the package tensorboard: pip install tensorboard") from None
-    raise UserError(f"logger.kind={choice['kind']} is unknown; choices: files, wandb, tensorboard")
+            return [files, TensorBoardLogger(str(folder), name="tensorboard", version="")]
+    raise AssertionError(f"check_logger lets {choice['kind']} through")
+
+
+def check_logger(choice: dict[str, Any]) -> None:
+    """Refuse a logger that is unknown or not installed."""
+    kinds = {"files": None, "wandb": "wandb", "tensorboard": "tensorboard"}
+    if choice["kind"] not in kinds:
+        raise UserError(f"logger.kind={choice['kind']} is unknown; choices: {', '.join(kinds)}")
+    package = kinds[choice["kind"]]
+    if package is not None and find_spec(package) is None:
+        raise UserError(f"logger={choice['kind']} needs the package {package}: pip install {package}")
 
 
 def finish_wandb(*, failed: bool) -> None:
@@ -130,10 +137,4 @@ def _wandb(config: dict[str, Any], folder: Path) -> Logger:
     logger.experiment.define_metric("images_seen")
     for section in ("train/*", "val/*"):
         logger.experiment.define_metric(section, step_metric="images_seen")
-    if mode == "online" and find_spec("wandb_workspaces"):
-        from medsynth.viz.wandb_panels import workspace
-
-        run = logger.experiment
-        panels = workspace(entity=run.entity, project=run.project, players=config["optimizer"])
-        say(f"W&B: panels {panels.save().url}")
     return logger

@@ -59,7 +59,7 @@ class RunDirectory:
             raise UserError(f"run_dir={self.path} cannot be written: {nearest} is not a writable folder")
         config_file = self.path / "config.yaml"
         if not config_file.exists():
-            if self.path.is_dir() and any(p.name != ".lock" for p in self.path.iterdir()):
+            if self.path.is_dir() and any(p.name != ".lock" and p.suffix != ".partial" for p in self.path.iterdir()):
                 raise UserError(f"run_dir={self.path} holds other files and no config.yaml; choose an empty folder")
             return
         differences = self._differences(config)
@@ -79,20 +79,24 @@ class RunDirectory:
     def config(self) -> dict[str, Any]:
         """The stored resolved configuration, as plain Python."""
         from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+        from yaml import YAMLError
 
         try:
             config = OmegaConf.to_container(OmegaConf.load(self.path / "config.yaml"), resolve=False)
         except FileNotFoundError:
             raise UserError(f"run={self.path} is no run directory: it has no config.yaml") from None
-        assert isinstance(config, dict)
+        except (YAMLError, OmegaConfBaseException, ValueError) as error:
+            raise UserError(f"{self.path / 'config.yaml'} is damaged: {str(error).splitlines()[0]}") from None
+        if not isinstance(config, dict):
+            raise UserError(f"{self.path / 'config.yaml'} is damaged: it holds no mapping")
         return {str(key): value for key, value in config.items()}
 
     def create(self, config: dict[str, Any]) -> None:
         """Write config.yaml and command.txt, and record what changed since the last start in changes.jsonl."""
         from omegaconf import OmegaConf
 
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
-        self.samples.mkdir(exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
         resumed = (self.path / "config.yaml").exists()
         if resumed and (changes := self._differences(config)):
             record = {"time": _now(), "changes": {key: [old, new] for key, old, new in changes}}
@@ -103,6 +107,8 @@ class RunDirectory:
         command = f"python -m medsynth.train {shlex.join(sys.argv[1:])}"
         with (self.path / "command.txt").open("a") as stream:
             stream.write(f"{_now()}  {command}\n")
+        self.checkpoints.mkdir(exist_ok=True)
+        self.samples.mkdir(exist_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

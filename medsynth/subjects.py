@@ -20,11 +20,11 @@ from medsynth.data.pack import Pack, to_float
 from medsynth.data.prepare_pack import prepare_pack
 from medsynth.data.sources.source import is_image, last_number, walk_files
 from medsynth.errors import UserError, say
-from medsynth.generate import synthesise
 from medsynth.latent import fold
 from medsynth.metrics.halves import halves
 from medsynth.metrics.real import real_halves, real_sets
 from medsynth.metrics.suite import Images
+from medsynth.sampling import synthesise
 
 SHOWN = 32  # images of each side in a report
 
@@ -161,11 +161,6 @@ def list_images(key: str, folder: Path) -> list[Path]:
     return sorted(
         found, key=lambda path: (path.parent, number if (number := last_number(path)) is not None else -1, path)
     )
-
-
-def _file_order(path: Path) -> tuple[Path, int, Path]:
-    number = last_number(path)
-    return path.parent, -1 if number is None else number, path
 
 
 def common_side(listed: dict[str, list[Path]]) -> int:

@@ -51,7 +51,7 @@ class Training:
     """How a run trains whatever the algorithm: global batch size, seed, optimizers by player, and own versions of
     what Lightning refuses under manual optimization.
 
-    accumulate: micro-batches per batch; gradients are averaged over them, so only memory changes.
+    accumulate: micro-batches per batch; gradients are averaged over them, so but for batch norm only memory changes.
     clip_norm: largest gradient norm of a player, None for no clipping.
     """
 
@@ -97,6 +97,11 @@ class SynthesisModule(LightningModule, ABC):
         if missing := self.players().keys() - training.optimizers.keys():
             known = ", ".join(training.optimizers)
             raise UserError(f"optimizer has no entry for the player {', '.join(sorted(missing))}; it has {known}")
+        for name in self.players():
+            try:
+                training.optimizers[name](self.weights(name))
+            except (ValueError, TypeError) as error:
+                raise UserError(f"optimizer.{name}: {error}") from None
         self.training_config = training
         self.clock = Clock(training.batch_size)
 
@@ -112,7 +117,9 @@ class SynthesisModule(LightningModule, ABC):
                 terms = self._move(phase, batch)
                 self._collect(phase.player, terms)
                 self.on_phase_end(phase, terms)
-                self._average(phase)
+                # training_step is one autocast region, whose half precision weights are those before the step
+                torch.clear_autocast_cache()
+        self._average()
         self.clock.advance()
 
     def _move(self, phase: Phase, batch: Batch) -> Terms:
@@ -139,16 +146,22 @@ class SynthesisModule(LightningModule, ABC):
             weights = [weight for group in optimizer.param_groups for weight in group["params"]]
             nn.utils.clip_grad_norm_(weights, self.training_config.clip_norm)
 
-    def _average(self, phase: Phase) -> None:
+    def _average(self) -> None:
+        """Let the averages follow, once for the batches since their player last moved."""
         for average in self.averages():
-            if average.player == phase.player:
-                images = phase.every * self.clock.batch_size
+            every = min(phase.every for phase in self.phases() if phase.player == average.player)
+            if self.clock.due(every):
+                images = every * self.clock.batch_size
                 average.update(images, self.clock.images_seen + self.clock.batch_size)
 
     def _seed_dropout(self) -> None:
         # The global generator (dropout, noise layers) restarts at every batch as a function of the clock and the rank,
         # so there is no random state to save and a resumed run draws what an uninterrupted one would.
-        torch.manual_seed(fold(self.training_config.seed, "global", self.clock.images_seen, self.global_rank))
+        # By generator, because torch.manual_seed formats a stack trace for every kind of device that is not there.
+        seed = fold(self.training_config.seed, "global", self.clock.images_seen, self.global_rank)
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     @contextmanager
     def _only(self, player: str) -> Iterator[None]:

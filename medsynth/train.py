@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsynth.cli import verb
-from medsynth.errors import Interrupted, UserError, is_rank_zero, say
+from medsynth.errors import Interrupted, UserError, check_whole, is_rank_zero, say
 from medsynth.launch import launch, processes
 from medsynth.run_directory import RunDirectory, default_name
 
@@ -17,22 +17,20 @@ if TYPE_CHECKING:
     from medsynth.synthesis import SynthesisModule
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+STRATEGIES = ("auto", "ddp", "ddp_fork")  # ddp_fork: for tests and notebooks, on a CPU
+KNOBS = """
+model data resolution batch_size images seed run_dir log_every sample_every evaluate_every checkpoint_every
+accumulate clip_norm optimizer augment metrics trainer logger
+"""
 
 
 def start(config: dict[str, Any]) -> dict[str, Any]:
-    """Train in this process, or let torchrun start several that do."""
+    """Train as Hydra's command line says."""
     from hydra.core.hydra_config import HydraConfig
 
     hydra = HydraConfig.get()
-    overrides = list(hydra.overrides.task)
-    check(config)
-    if (count := processes(config["trainer"])) > 1:
-        if config["batch_size"] % count:
-            raise UserError(f"batch_size={config['batch_size']} must be a multiple of the {count} processes")
-        return launch("medsynth.train", count, overrides)
-    return train(
-        config, choices={group: hydra.runtime.choices[group] for group in ("model", "data")}, overrides=overrides
-    )
+    choices = {group: hydra.runtime.choices[group] for group in ("model", "data")}
+    return train(config, choices=choices, overrides=list(hydra.overrides.task))
 
 
 def train(config: dict[str, Any], *, choices: dict[str, str], overrides: list[str]) -> dict[str, Any]:
@@ -41,7 +39,7 @@ def train(config: dict[str, Any], *, choices: dict[str, str], overrides: list[st
     Args:
         config: resolved, plain Python.
         choices: the names of the chosen `model` and `data`.
-        overrides: the command line's, for the default name of the run directory.
+        overrides: the command line's, for the default name of the run directory and for further processes.
     """
     check(config)
     directory = _directory(config, choices=choices, overrides=overrides)
@@ -52,8 +50,11 @@ def train(config: dict[str, Any], *, choices: dict[str, str], overrides: list[st
     config = {**config, "choices": choices, "run_dir": str(directory.path)}
     config["data"] = {**config["data"], "content": pack.content}
     _check_data(config, pack)
-    directory.check(config)
+    if is_rank_zero():
+        directory.check(config)
     model = _model(config, pack)
+    if (count := processes(config["trainer"])) > 1:  # what can be refused has been refused by now, in one line
+        return launch("medsynth.train", count, overrides)
     return _fit(model, pack, config, directory)
 
 
@@ -61,20 +62,40 @@ def check(config: dict[str, Any]) -> None:
     """Refuse what cannot work, before anything is read or written."""
     from medsynth.networks import check_resolution
 
+    if wrong := config.keys() ^ set(KNOBS.split()):
+        key = min(wrong)
+        raise UserError(f"{key} is not a knob of train" if key in config else f"{key}= is missing")
     check_resolution(config["resolution"])
     for name in ("batch_size", "images", "log_every", "accumulate"):
-        if not isinstance(config[name], int) or config[name] < 1:
-            raise UserError(f"{name}={config[name]} must be a whole number of at least 1")
-    for name in ("sample_every", "evaluate_every", "checkpoint_every"):
-        if not isinstance(config[name], int) or config[name] < 0:
-            raise UserError(f"{name}={config[name]} must be a whole number of images, or 0 for never")
-    trainer = config["trainer"]
-    if trainer["precision"] not in PRECISIONS:
-        raise UserError(f"trainer.precision={trainer['precision']} is unknown; choices: {', '.join(PRECISIONS)}")
+        check_whole(config, name, least=1)
+    for name in ("seed", "sample_every", "evaluate_every", "checkpoint_every"):
+        check_whole(config, name, least=0)
+    clip = config["clip_norm"]
+    if clip is not None and not (isinstance(clip, int | float) and clip > 0):
+        raise UserError(f"clip_norm={clip} must be above 0, or null for no clipping")
+    _check_trainer(config["trainer"])
+    share = config["accumulate"] * max(1, processes(config["trainer"]))
+    if config["batch_size"] % share:
+        raise UserError(
+            f"batch_size={config['batch_size']} must be a multiple of {share} (accumulate={config['accumulate']} times "
+            "the processes)"
+        )
+
+
+def _check_trainer(trainer: dict[str, Any]) -> None:
+    if wrong := trainer.keys() ^ {"accelerator", "devices", "num_nodes", "strategy", "precision"}:
+        raise UserError(f"trainer.{min(wrong)} is not a knob of trainer, or is missing")
+    for key, choices in (("precision", PRECISIONS), ("strategy", STRATEGIES), ("accelerator", ("auto", "cpu", "gpu"))):
+        if trainer[key] not in choices:
+            raise UserError(f"trainer.{key}={trainer[key]} is unknown; choices: {', '.join(choices)}")
+    if trainer["devices"] != "auto":
+        check_whole({"trainer.devices": trainer["devices"]}, "trainer.devices", least=1)
+        if trainer["strategy"] == "auto" and trainer["devices"] > 1:
+            raise UserError(f"trainer.devices={trainer['devices']} needs several processes: trainer=ddp")
+    if "gpu" in trainer.values() and not _has_gpu(trainer):
+        raise UserError("trainer.accelerator=gpu, but torch finds no GPU here; use trainer=cpu or trainer=auto")
     if trainer["precision"] == "16-mixed" and not _has_gpu(trainer):
         raise UserError("trainer.precision=16-mixed needs a GPU; on a CPU use 32-true or bf16-mixed")
-    if config["batch_size"] % config["accumulate"]:
-        raise UserError(f"batch_size={config['batch_size']} must be a multiple of accumulate={config['accumulate']}")
 
 
 def _has_gpu(trainer: dict[str, Any]) -> bool:
@@ -87,7 +108,7 @@ def _has_gpu(trainer: dict[str, Any]) -> bool:
 
 def _directory(config: dict[str, Any], *, choices: dict[str, str], overrides: list[str]) -> RunDirectory:
     name = default_name(resolution=config["resolution"], seed=config["seed"], overrides=overrides, **choices)
-    return RunDirectory(Path(config["run_dir"] or Path("runs") / name))
+    return RunDirectory(Path("runs") / name if config["run_dir"] is None else Path(str(config["run_dir"])))
 
 
 def _check_data(config: dict[str, Any], pack: "Pack") -> None:
@@ -137,8 +158,9 @@ def _fit(model: "SynthesisModule", pack: "Pack", config: dict[str, Any], directo
     from contextlib import nullcontext
 
     import medsynth.checkpoint as checkpoint
-    from medsynth.loggers import finish_wandb
+    from medsynth.loggers import build_loggers, finish_wandb
 
+    trainer, stop, data = _assemble(model, pack, config, directory)
     with directory.locked() if is_rank_zero() else nullcontext():
         resume = directory.last if directory.last.exists() else None
         seen = checkpoint.read(directory.last)["clock"]["images_seen"] if resume else 0
@@ -149,9 +171,9 @@ def _fit(model: "SynthesisModule", pack: "Pack", config: dict[str, Any], directo
             return _result(directory, seen)
         if is_rank_zero():
             directory.create(config)
-        trainer, stop, data = _assemble(model, pack, config, directory)
+            trainer.loggers = build_loggers(config, directory.path)
         data.images_seen = seen
-        _introduce(model, pack, config, directory, seen=seen)
+        _introduce(model, pack, config, device=str(trainer.strategy.root_device), seen=seen)
         finished = False
         try:
             trainer.fit(model, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
@@ -179,8 +201,9 @@ def _assemble(
     from medsynth.callbacks.stop_on_signal import StopOnSignal
     from medsynth.checkpoint import WholeCheckpointIO
     from medsynth.data.module import ImageDataModule
-    from medsynth.loggers import build_loggers
+    from medsynth.loggers import check_logger
 
+    check_logger(config["logger"])
     _quieten_lightning()
     images = config["images"]
     facts = {
@@ -194,13 +217,20 @@ def _assemble(
     journal = Journal(images=images, every=(config["log_every"], config["checkpoint_every"]))
     checkpoints = Checkpoints(directory.checkpoints, every=config["checkpoint_every"], images=images, facts=facts)
     stop = StopOnSignal(journal, checkpoints)
-    grids = SampleGrid(directory.samples, seed=config["seed"], every=config["sample_every"], images=images)
+    grids = SampleGrid(
+        directory.samples,
+        seed=config["seed"],
+        every=config["sample_every"],
+        images=images,
+        real=pack.tensor(pack.splits["train"][:: max(1, len(pack.splits["train"]) // 64)][:64]),
+        real_to_loggers=config["logger"].get("real_images", False),
+    )
     judge = Evaluation(pack, config["metrics"], checkpoints, every=config["evaluate_every"], seed=config["seed"])
     trainer = Trainer(
-        **{key: value for key, value in config["trainer"].items()},
+        **{**config["trainer"], "strategy": _strategy(config["trainer"]["strategy"])},
         max_epochs=1,  # the sampler gives the whole budget as one epoch
         callbacks=[journal, grids, judge, checkpoints, stop],
-        logger=build_loggers(config, directory.path) if is_rank_zero() else False,
+        logger=False,  # loggers come when the run directory is there
         default_root_dir=str(directory.path),
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -221,6 +251,17 @@ def _assemble(
     return trainer, stop, data
 
 
+def _strategy(name: str) -> Any:
+    """Lightning's strategy. Running statistics stay each rank's own until they are reduced: DDP would replace them by
+    rank 0's at every batch."""
+    if name == "auto":
+        return name
+    from pytorch_lightning.strategies import DDPStrategy
+
+    start_method = "fork" if name == "ddp_fork" else "popen"
+    return DDPStrategy(find_unused_parameters=True, broadcast_buffers=False, start_method=start_method)
+
+
 def _quieten_lightning() -> None:
     """Silence what Lightning says to everyone and means nobody here; its other warnings stay."""
     import logging
@@ -233,24 +274,23 @@ def _quieten_lightning() -> None:
         ".*does not have many workers.*",  # gathering from a Pack is faster than handing a batch over
         ".*pre-optimization state.*",  # checkpoints are written between batches
         ".*LeafSpec.* is deprecated.*",
+        ".*broadcast_buffers. is deprecated.*",  # its successor is not in every torch that we run on
     ):
         warnings.filterwarnings("ignore", message)
 
 
-def _introduce(
-    model: "SynthesisModule", pack: "Pack", config: dict[str, Any], directory: RunDirectory, *, seen: int
-) -> None:
+def _introduce(model: "SynthesisModule", pack: "Pack", config: dict[str, Any], *, device: str, seen: int) -> None:
     """Five facts: where, data, players, budget, device."""
     names, trainer = config["choices"], config["trainer"]
     players = ", ".join(f"{name} {sum(w.numel() for w in model.weights(name)):,}" for name in model.players())
     side, train = config["resolution"], pack.splits["train"]
     groups = len(set(pack.patients[train]))
     resumed = f", resumed at {seen:,}" if seen else ""
-    say(f"run      {directory.path}{resumed}")
+    say(f"run      {config['run_dir']}{resumed}")
     say(f"data     {names['data']}: {len(train):,} training images of {side}x{side}, {groups} patients or series")
     say(f"model    {names['model']}, parameters: {players}")
     say(f"budget   {config['images']:,} images in batches of {config['batch_size']}, seed {config['seed']}")
-    say(f"device   {trainer['accelerator']} x {trainer['devices']}, {trainer['precision']}")
+    say(f"device   {device} x {trainer['devices']}, {trainer['precision']}")
 
 
 def _result(directory: RunDirectory, images_seen: int) -> dict[str, Any]:

@@ -103,6 +103,29 @@ def test_a_strangers_run_with_a_hostile_target_runs_no_code(run: Run, tmp_path: 
     assert not (tmp_path / "trap").exists()
 
 
+@pytest.mark.parametrize("place", ["value", "key"])
+def test_a_strangers_interpolation_runs_no_code(place: str, run: Run, tmp_path: Path):
+    result = run("run")
+    checkpoint = torch.load(result["checkpoint"], weights_only=True)
+    trap = "${oc.create:{_target_:os.mkdir,_args_:[" + str(tmp_path / "trap") + "]}}"
+    config = checkpoint["run"]["config"]
+    config["model"] |= {"gp_weight": trap} if place == "value" else {trap: 1}
+    torch.save(checkpoint, result["checkpoint"])
+    with pytest.raises(UserError, match="holds no interpolations"):
+        load_run(result["run_dir"])
+    assert not (tmp_path / "trap").exists()
+
+
+@pytest.mark.parametrize("missing", ["run", "clock", "state_dict"])
+def test_a_checkpoint_without_a_part_is_one_line(missing: str, run: Run):
+    result = run("run")
+    checkpoint = torch.load(result["checkpoint"], weights_only=True)
+    del checkpoint[missing]
+    torch.save(checkpoint, result["checkpoint"])
+    with pytest.raises(UserError, match="corrupt or not a checkpoint"):
+        load_run(result["run_dir"])
+
+
 def test_a_moved_run_still_loads(run: Run, tmp_path: Path):
     run("run")
     shutil.move(tmp_path / "run", tmp_path / "elsewhere")

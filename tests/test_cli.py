@@ -47,6 +47,7 @@ def medsynth(verb: str, *overrides: str) -> subprocess.CompletedProcess[str]:
             "medsynth.train: resolution=96 must be a power of two between 16 and 1024; nearest: 64, 128",
         ),
         (["images=many"], "medsynth.train: images=many must be a whole number of at least 1"),
+        (["experiment=nope"], "medsynth.train: experiment=nope is unknown; choices: demo, kidney_wgan_gp"),
         (["seed=[1"], None),
     ],
 )
@@ -135,7 +136,8 @@ def test_sigterm_saves_and_exits_143_and_the_same_command_goes_on(image_root: Pa
         command("train", *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
     )
     deadline = time.time() + 120
-    while time.time() < deadline and not (tmp_path / "run/metrics.csv").exists():
+    rows = tmp_path / "run/metrics.jsonl"
+    while time.time() < deadline and not (rows.exists() and rows.read_text()):
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)

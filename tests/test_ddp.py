@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from medsynth.checkpoint import load_run
+from medsynth.errors import UserError
 from medsynth.loggers import read_rows
 from medsynth.synthesis import SynthesisModule
 
@@ -20,7 +21,7 @@ FORKED = [
     "trainer=ddp",
     "trainer.accelerator=cpu",
     "trainer.devices=2",
-    "trainer.strategy=ddp_fork_find_unused_parameters_true",
+    "trainer.strategy=ddp_fork",
 ]
 BATCHWISE = ["model.generator.norm=none"]  # no batch norm, dropout or minibatch statistics
 TWENTY = ["images=160", "log_every=8"]
@@ -105,9 +106,10 @@ def test_a_run_begun_on_one_rank_goes_on_on_two(run: Run):
     assert changes["trainer.devices"] == [1, 2]
 
 
-def test_a_batch_that_the_ranks_do_not_divide_is_refused(run: Run):
-    with pytest.raises(Exception, match="must be a multiple of the 2 ranks"):
-        run("two", *FORKED, "batch_size=9", "accumulate=1")
+def test_a_batch_that_the_processes_do_not_divide_is_refused_before_any_starts(run: Run, tmp_path: Path):
+    with pytest.raises(UserError, match=r"batch_size=20 must be a multiple of 8 \(accumulate=4 times the processes\)"):
+        run("two", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "batch_size=20", "accumulate=4")
+    assert not (tmp_path / "two").exists()
 
 
 def test_the_command_trains_on_two_ranks_by_torchrun(image_root: Path, tmp_path: Path):

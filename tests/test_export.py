@@ -14,8 +14,10 @@ import torch
 from PIL import Image
 
 from medsynth.checkpoint import load_run
-from medsynth.export import NOTICE, Exporter, to_uint16
-from medsynth.generate import generate, synthesise
+from medsynth.errors import UserError
+from medsynth.export import NOTICE, to_uint16
+from medsynth.generate import generate
+from medsynth.sampling import synthesise
 
 Run = Callable[..., dict[str, Any]]
 
@@ -92,25 +94,40 @@ def test_a_dicom_file_says_synthetic_and_decodes_to_the_same_values(trained: str
     assert dataset.SOPInstanceUID != other.SOPInstanceUID
 
 
-def test_a_strangers_intensity_runs_no_code(trained: str, tmp_path: Path):
-    loaded = load_run(trained)
-    hostile = type(loaded)(**{**vars(loaded), "intensity": {"_target_": "os.system", "command": "true"}})
-    with pytest.raises(Exception, match=r"os\.system is refused"):
-        Exporter(tmp_path / "out", run=hostile, seed=0, format="png", bits=8)
+def test_images_of_another_checkpoint_or_seed_need_another_folder(trained: str, tmp_path: Path):
+    generate(options(trained, tmp_path / "out", n=2))
+    with pytest.raises(UserError, match="holds images of another checkpoint or seed"):
+        generate(options(trained, tmp_path / "out", n=2, seed=1))
+
+
+def test_two_seeds_never_share_a_dicom_identifier(trained: str, tmp_path: Path):
+    for seed in (0, 1):
+        generate(options(trained, tmp_path / str(seed), format="dicom", n=1, seed=seed))
+    uids = {pydicom.dcmread(tmp_path / f"{seed}/synthetic/000000.dcm").SOPInstanceUID for seed in (0, 1)}
+    assert len(uids) == 2
+
+
+def test_colour_is_not_lost_in_a_format_that_holds_grey(run: Run, tmp_path: Path):
+    coloured = run("colour", "data.channels=3")["run_dir"]
+    with pytest.raises(UserError, match="this run's have 3 channels: use png"):
+        generate(options(coloured, tmp_path / "out", format="dicom"))
+    generate(options(coloured, tmp_path / "out", n=1))
+    assert pixels(tmp_path / "out/synthetic/000000.png").shape == (16, 16, 3)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"n": 0}, "n=0"),
+        ({"seed": "abc"}, "seed=abc must be a whole number"),
         ({"format": "bmp"}, "format=bmp is unknown; choices: png, nifti, dicom"),
         ({"bits": 12}, "bits=12 must be 8 or 16"),
-        ({"run": "nowhere"}, "run=nowhere has no checkpoint last.ckpt; found: none"),
+        ({"run": "nowhere"}, "run=nowhere is no run directory"),
     ],
 )
-def test_mistakes_are_one_line(change: dict[str, Any], message: str, tmp_path: Path):
-    with pytest.raises(Exception, match=message):
-        generate(options("nowhere", tmp_path / "out", **change))
+def test_mistakes_are_one_line(change: dict[str, Any], message: str, trained: str, tmp_path: Path):
+    with pytest.raises(UserError, match=message):
+        generate(options(change.get("run", trained), tmp_path / "out", **change))
     assert not (tmp_path / "out").exists()
 
 

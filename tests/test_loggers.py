@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from medsynth.errors import UserError
-from medsynth.loggers import FileLogger, build_loggers, read_rows
+from medsynth.loggers import FileLogger, check_logger, read_rows
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -46,6 +46,6 @@ def test_a_line_that_a_kill_cut_short_is_left_out(tmp_path: Path):
     assert [json.loads(line)["images_seen"] for line in logger.jsonl.read_text().splitlines()] == [64, 128]
 
 
-def test_an_unknown_logger_is_named(tmp_path: Path):
+def test_an_unknown_logger_is_named():
     with pytest.raises(UserError, match=r"logger.kind=mlflow is unknown; choices: files, wandb, tensorboard"):
-        build_loggers({"logger": {"kind": "mlflow"}}, tmp_path)
+        check_logger({"kind": "mlflow"})

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from hydra.errors import InstantiationException
 
 from medsynth.errors import Failure, Interrupted, UserError
 from medsynth.loggers import read_rows
@@ -160,7 +161,10 @@ def test_a_diverged_run_stops_with_what_to_try_and_keeps_its_checkpoint(run: Run
             original(self, batch, batch_idx)
 
         patch.setattr(SynthesisModule, "training_step", poisoned)
-        with pytest.raises(Failure, match=r"critic/\w+ is nan at image 48 \(last finite .*lower optimizer.critic.lr"):
+        with pytest.raises(
+            Failure,
+            match=r"critic/\w+ is nan at image 48 \(last finite .*a lower optimizer.critic.lr",
+        ):
             run("run", *options)
     checkpoint = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
     assert checkpoint["clock"]["images_seen"] == 32
@@ -180,10 +184,22 @@ def test_two_processes_cannot_train_one_run(run: Run, compose: Compose, tmp_path
         ("resolution=96", "resolution=96 must be a power of two between 16 and 1024; nearest: 64, 128"),
         ("batch_size=0", "batch_size=0 must be a whole number of at least 1"),
         ("images=0", "images=0 must be"),
-        ("sample_every=-1", "sample_every=-1 must be a whole number of images"),
+        ("sample_every=-1", "sample_every=-1 must be a whole number of at least 0"),
         ("trainer.precision=8-bit", "trainer.precision=8-bit is unknown; choices: 32-true"),
         ("trainer.precision=16-mixed", "16-mixed needs a GPU"),
-        ("accumulate=3", "batch_size=8 must be a multiple of accumulate=3"),
+        ("accumulate=3", r"batch_size=8 must be a multiple of 3 \(accumulate=3 times the processes\)"),
+        ("seed=abc", "seed=abc must be a whole number of at least 0"),
+        ("seed=-1", "seed=-1 must be a whole number of at least 0"),
+        ("batch_size=true", "batch_size=True must be a whole number"),
+        ("resolution=abc", "resolution=abc must be a number"),
+        ("clip_norm=-1", "clip_norm=-1 must be above 0"),
+        ("trainer.devices=3", "trainer.devices=3 needs several processes: trainer=ddp"),
+        ("trainer.devices=0", "trainer.devices=0 must be a whole number of at least 1"),
+        ("trainer.accelerator=foo", "trainer.accelerator=foo is unknown"),
+        ("trainer=gpu", "torch finds no GPU here"),
+        ("+trainer.max_epochs=3", "trainer.max_epochs is not a knob"),
+        ("+foo=1", "foo is not a knob of train"),
+        ("~seed", "seed= is missing"),
     ],
 )
 def test_impossible_knobs_are_refused_before_anything_is_read(override: str, message: str, compose: Compose):
@@ -197,10 +213,13 @@ def test_impossible_knobs_are_refused_before_anything_is_read(override: str, mes
         ("batch_size=1000", r"batch_size=1000 is larger than the data: the train split has \d+ images"),
         ("data.root=nowhere", r"nowhere.*data.root.*data.phantom=true"),
         ("model.critic.norm=batch", "norm=batch mixes samples"),
+        ("optimizer.critic.lr=-1", "optimizer.critic: Invalid learning rate: -1"),
+        ("logger.kind=foo", "logger.kind=foo is unknown"),
+        ("data.flips=foo", "data.flips=foo must be one of"),
     ],
 )
 def test_a_refused_run_leaves_no_directory(override: str, message: str, run: Run, tmp_path: Path):
-    with pytest.raises((UserError, Exception), match=message):
+    with pytest.raises((UserError, InstantiationException), match=message):
         run("run", override)
     assert not (tmp_path / "run").exists()
 

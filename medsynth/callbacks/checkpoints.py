@@ -5,6 +5,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, Trainer
 
+from medsynth.callbacks.guard import check_weights
 from medsynth.checkpoint import FORMAT
 from medsynth.synthesis import SynthesisModule
 
@@ -39,6 +40,7 @@ class Checkpoints(Callback):
     def save(self, trainer: Trainer, module: SynthesisModule, name: str = "last") -> None:
         """Write `<name>.ckpt`. Every rank must call this."""
         module.reduce_running_statistics()
+        check_weights(module.parameters(), images_seen=module.clock.images_seen)
         trainer.save_checkpoint(self.folder / f"{name}.ckpt")
 
     def offer(self, trainer: Trainer, module: SynthesisModule, value: float) -> None:

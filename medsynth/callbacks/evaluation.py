@@ -8,11 +8,11 @@ from pytorch_lightning import Callback, Trainer
 from medsynth.callbacks.checkpoints import Checkpoints
 from medsynth.data.pack import Pack
 from medsynth.errors import say
-from medsynth.generate import synthesise
 from medsynth.metrics.entries import find
-from medsynth.metrics.real import yardstick
+from medsynth.metrics.real import real_halves, yardstick
 from medsynth.metrics.settings import settings
 from medsynth.metrics.suite import Yardstick, scalars
+from medsynth.sampling import synthesise
 from medsynth.synthesis import SynthesisModule
 
 
@@ -27,8 +27,12 @@ class Evaluation(Callback):
     """
 
     def __init__(self, pack: Pack, metrics: dict[str, Any], checkpoints: Checkpoints, *, every: int, seed: int) -> None:
-        self.pack, self.metrics, self.checkpoints = pack, metrics, checkpoints
-        self.settings = settings(metrics)
+        asked = settings(metrics).count
+        count = min(asked, len(real_halves(pack, count=asked)[0])) if asked else 0
+        if count < asked and every:
+            say(f"metrics.count={asked:,}, but half of the training images are {count:,}: figures carry that number")
+        self.pack, self.metrics, self.checkpoints = pack, {**metrics, "count": count}, checkpoints
+        self.settings = settings(self.metrics)
         self.every, self.seed = every if self.settings.count else 0, seed
         self._yardstick: Yardstick | None = None
 

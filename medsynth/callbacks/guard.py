@@ -1,5 +1,6 @@
 """Stops a run that is lost, with a message that says what to try."""
 
+from collections.abc import Iterable
 from math import isfinite
 
 from jaxtyping import Float
@@ -21,9 +22,17 @@ def check_terms(row: dict[str, float], previous: dict[str, float], *, images_see
             player = name.split("/")[1]
             raise Failure(
                 f"{name.removeprefix('train/')} is {value} at image {images_seen:,}{last}; "
-                f"lower optimizer.{player}.lr or use trainer.precision=32-true, then run the same command: "
-                "it goes on from the last checkpoint, which is older than this"
+                f"start a new run with a lower optimizer.{player}.lr or with trainer.precision=32-true"
             )
+
+
+def check_weights(weights: Iterable[Tensor], *, images_seen: int) -> None:
+    """Raise Failure if a weight is not finite, so that no checkpoint of a lost run replaces a good one."""
+    if not all(bool(weight.isfinite().all()) for weight in weights):
+        raise Failure(
+            f"weights are not finite at image {images_seen:,}; nothing was saved; "
+            "start a new run with lower learning rates"
+        )
 
 
 def check_collapse(images: Float[Tensor, "b c h w"], *, images_seen: int) -> None:

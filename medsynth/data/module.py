@@ -1,5 +1,6 @@
 """Feeds batches of a Pack: every index depends on seed and position alone, and every rank takes its slice of it."""
 
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -146,6 +147,7 @@ class ImageDataModule(LightningDataModule):
             batch_sampler=sampler,  # type: ignore[arg-type]
             collate_fn=whole,
             num_workers=self.workers,
+            worker_init_fn=_leave_signals_to_the_run,
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
         )
 
@@ -158,6 +160,12 @@ class ImageDataModule(LightningDataModule):
         if self.augment is not None:
             image = self.augment(image, draws, row)
         return Batch(**{**batch, "image": image})
+
+
+def _leave_signals_to_the_run(worker: int) -> None:
+    """A terminal's Ctrl-C reaches workers too; the run saves first and then ends them."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _as_it_is(batch: dict[str, Any]) -> dict[str, Any]:

@@ -46,12 +46,19 @@ def settings(config: Mapping[str, Any]) -> Settings:
     source = dict(config.get("extractor") or {})
     if unknown := sorted(set(source) - {"weights", "download"}):
         raise UserError(f"metrics.extractor.{unknown[0]} is unknown; keys: download, weights")
+    if isinstance(config.get("extractors", ()), str):
+        raise UserError(f"metrics.extractors={config['extractors']} must be a list: [{config['extractors']}]")
     count, extractors = config.get("count", Settings.count), tuple(config.get("extractors", Settings.extractors))
     if not isinstance(count, int) or count < 0 or count == 1:
         raise UserError(f"metrics.count={count} must be a whole number above 1, or 0 to judge nothing")
     if wrong := [name for name in extractors if name not in EXTRACTORS]:
         raise UserError(f"metrics.extractors={wrong[0]} is unknown; choices: {', '.join(EXTRACTORS)}")
-    return Settings(count, extractors, Weights(**source), config.get("monitor"))
+    names = {"swd", "ms_ssim", "nearest_train"}
+    for name in extractors:
+        names |= {"fid", "kid"} if name == "inception" else {f"frechet_{name}", f"kid_{name}"}
+    if (monitor := config.get("monitor")) is not None and count and monitor not in names:
+        raise UserError(f"metrics.monitor={monitor} is not judged; choices: {', '.join(sorted(names))}")
+    return Settings(count, extractors, Weights(**source), monitor)
 
 
 def load_extractors(chosen: Settings, *, channels: int) -> dict[str, Extractor | MissingWeights]:

@@ -1,5 +1,9 @@
-"""The panels of a W&B project, made from code: samples, a section a player, judgement, speed; all over images_seen."""
+"""The panels of a W&B project, made from code: samples, judgement, a section a player, speed; all over images_seen.
 
+python -m medsynth.viz.wandb_panels ENTITY PROJECT         once a project, logged in, with medsynth-gan[wandb]
+"""
+
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,3 +28,9 @@ def workspace(*, entity: str, project: str, players: Iterable[str]) -> Any:
         ws.Section(name="Speed", panels=[curves("images a second", "images_per_second")]),
     ]
     return ws.Workspace(entity=entity, project=project, name="medsynth", sections=sections)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python -m medsynth.viz.wandb_panels ENTITY PROJECT")
+    print(workspace(entity=sys.argv[1], project=sys.argv[2], players=["critic", "generator"]).save().url)

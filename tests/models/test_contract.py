@@ -10,7 +10,7 @@ import torch
 from medsynth.batch import Batch
 from medsynth.checkpoint import TRUSTED, build_model, check_targets, load_run
 from medsynth.cli import conf_dir
-from medsynth.generate import CHUNK, synthesise
+from medsynth.sampling import CHUNK, synthesise
 from medsynth.synthesis import SynthesisModule, Training
 from medsynth.train import train
 

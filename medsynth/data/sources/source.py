@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medsynth.data.series import Groups, Looks
+from medsynth.errors import UserError
 
 IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pgm", ".ppm"})
 
@@ -49,10 +50,16 @@ class Source(ABC):
         """What else a person should know about the files, one sentence each."""
 
 
+def _name_folder(error: OSError) -> None:
+    raise UserError(
+        f"cannot read the folder {error.filename}: {error.strerror}; nothing below it may be left out silently"
+    )
+
+
 def walk_files(root: Path) -> Iterator[Path]:
     """All files below `root` in sorted order, links followed once, hidden and archive-litter folders left out."""
     seen: set[str] = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
+    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=_name_folder):
         real = os.path.realpath(folder)
         subfolders[:] = [] if real in seen else sorted(s for s in subfolders if s[0] != "." and s != "__MACOSX")
         if real in seen:
