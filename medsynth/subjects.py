@@ -27,6 +27,7 @@ from medsynth.metrics.suite import Images
 from medsynth.sampling import synthesise
 
 SHOWN = 32  # images of each side in a report
+FEW_GROUPS = 50  # patients below which two halves of a training set are visibly different people
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,11 @@ def run_subject(loaded: LoadedRun, pack: Pack, *, count: int, seed: int, batch_s
     if loaded.pack_content != pack.content:
         warnings.append("the real images at hand are not those of the training: their content differs")
     sets, train = real_sets(pack, count=count), pack.splits["train"]
+    if (groups := len(set(pack.patients[train]))) < FEW_GROUPS:
+        warnings.append(
+            f"training knows {groups} patients or series: halves that share none differ much, so real-against-real "
+            "figures are large, and a ratio below 1 does not mean better than real"
+        )
     if sets.held_out is None:
         warnings.append("the training images are of one patient or series, so they have no second half to compare with")
     fake = Synthetic(loaded.model, n=len(real_halves(pack, count=count)[0]), seed=seed, batch_size=batch_size)
