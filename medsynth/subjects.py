@@ -208,7 +208,7 @@ def read(path: Path, decoder: Decoder) -> Float[Tensor, "c h w"]:
 
 
 def shuffled(paths: Sequence[Path], seed: int) -> list[Path]:
-    """Images in a random order that depends on their names alone."""
+    """Images in a random order, the same for the same seed and number of images."""
     order = np.random.default_rng(fold(seed, "files")).permutation(len(paths))
     return [paths[i] for i in order]
 

@@ -45,6 +45,10 @@ class Phase:
     every: int = 1
     gain: float = 1.0
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.every, int) or self.every < 1:
+            raise UserError(f"the {self.player} moves every {self.every} batches: that must be a whole number above 0")
+
 
 @dataclass(frozen=True)
 class Training:
@@ -97,6 +101,7 @@ class SynthesisModule(LightningModule, ABC):
         if missing := self.players().keys() - training.optimizers.keys():
             known = ", ".join(training.optimizers)
             raise UserError(f"optimizer has no entry for the player {', '.join(sorted(missing))}; it has {known}")
+        self.phases()  # a wrong cadence is refused here
         for name in self.players():
             try:
                 training.optimizers[name](self.weights(name))

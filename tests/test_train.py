@@ -215,6 +215,10 @@ def test_impossible_knobs_are_refused_before_anything_is_read(override: str, mes
         ("model.critic.norm=batch", "norm=batch mixes samples"),
         ("optimizer.critic.lr=-1", "optimizer.critic: Invalid learning rate: -1"),
         ("logger.kind=foo", "logger.kind=foo is unknown"),
+        ("model.generator.width=0", "width=0 and max_width=512 must be whole numbers"),
+        ("model.n_critic=0", "the generator moves every 0 batches"),
+        ("data.workers=-1", "data.workers=-1 must be a whole number"),
+        ("data.root=null", "data.root is null; set data.root=DIR"),
         ("data.flips=foo", "data.flips=foo must be one of"),
     ],
 )

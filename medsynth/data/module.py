@@ -118,6 +118,8 @@ class ImageDataModule(LightningDataModule):
         self.images_seen = 0
         if flips not in FLIPS:
             raise UserError(f"data.flips={flips} must be one of {', '.join(FLIPS)}")
+        if not isinstance(workers, int) or workers < 0:
+            raise UserError(f"data.workers={workers} must be a whole number of at least 0")
         if batch_size < 1:
             raise UserError(f"batch_size={batch_size} must be at least 1")
         if batch_size > len(self.indices):

@@ -92,14 +92,17 @@ def _plain(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_settings(config: Mapping[str, Any], *, resolution: int) -> Settings:
     """Check a plain data config and build its source and codec. Raises UserError naming the key."""
-    name, root = config["name"], Path(config["root"]).expanduser().absolute()
+    if config["root"] is None:
+        raise UserError("data.root is null; set data.root=DIR, or data.phantom=true for procedural images")
+    name, root = config["name"], Path(str(config["root"])).expanduser().absolute()
     if not re.fullmatch(r"[\w-]+", name):  # it names a folder of the cache
         raise UserError(f"data.name={name} must be made of letters, digits, - and _")
     allowed = {"channels": (1, 3), "bits": (8, 16), "fit": FITS}
     for key, choices in allowed.items():
         if config[key] not in choices:
             raise UserError(f"data.{key}={config[key]} must be one of {', '.join(map(str, choices))}")
-    if config.get("white") is not None and not config["white"] > 0:
+    white = config.get("white")
+    if white is not None and not (isinstance(white, int | float) and white > 0):
         raise UserError(f"data.white={config['white']} must be above 0 or null")
     shares = {split: float(config["split"][split]) for split in ("train", "val", "test")}
     if min(shares.values()) < 0 or abs(sum(shares.values()) - 1) > 1e-6 or shares["train"] == 0:
@@ -118,7 +121,7 @@ def read_settings(config: Mapping[str, Any], *, resolution: int) -> Settings:
             f"data.intensity needs values in {intensity.unit}, but {name} gives {source.unit}; "
             "use medsynth.data.intensity.Grey or Percentile"
         )
-    white = None if config.get("white") is None else float(config["white"])
+    white = None if white is None else float(white)
     decoder = Decoder(resolution, config["channels"], config["bits"], config["fit"], intensity, white)
     return Settings(name, root, source, dict(config["source"]), decoder, shares, int(config["split"].get("seed", 0)))
 

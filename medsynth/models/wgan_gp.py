@@ -42,6 +42,8 @@ class WGANGP(NoiseToImage):
             raise UserError(
                 "model.critic.norm=batch mixes samples, which a gradient penalty forbids; use none or instance"
             )
+        if not isinstance(gp_weight, int | float) or gp_weight < 0:
+            raise UserError(f"model.gp_weight={gp_weight} must be a number of at least 0")
         self.gp_weight, self.n_critic = gp_weight, n_critic
 
     def phases(self) -> list[Phase]:

@@ -29,6 +29,8 @@ def normalisation(kind: str, channels: int) -> nn.Module:
 def stage_widths(resolution: int, *, width: int, max_width: int) -> list[int]:
     """Channels of the feature maps at 4, 8, … resolution / 2: `width` at the largest, doubled at each halving."""
     stages = check_resolution(resolution) - 2
+    if not isinstance(width, int) or width < 1 or max_width < 1:
+        raise UserError(f"width={width} and max_width={max_width} must be whole numbers of at least 1")
     return [min(max_width, width << (stages - 1 - stage)) for stage in range(stages)]
 
 
