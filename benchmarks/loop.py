@@ -80,7 +80,10 @@ class Bare:
         self.gp_weight, self.n_critic, self.latent_dim = model.gp_weight, model.n_critic, model.latent_dim
         self.batch_size, self.seed = model.training_config.batch_size, model.training_config.seed
         self.half_life = model.generator_average.half_life
+        from medsynth.data.order import Order
+
         self.indices = run.pack.splits["train"]
+        self.order = Order(np.zeros_like(self.indices), seed=self.seed)
         self.pixels = torch.from_numpy(np.array(run.pack.images))
         self.stream = torch.Generator()
         self.batches = 0
@@ -96,12 +99,11 @@ class Bare:
 
     def plan(self, number: int) -> Plan:
         """The batch of this number, as the run draws it; outside the measured time, to the bare loop's advantage."""
-        from medsynth.data.module import stream
         from medsynth.ema import RAMP_UP
         from medsynth.latent import fold
 
         first, last = number * self.batch_size, (number + 1) * self.batch_size
-        positions = stream(range(first, last), count=len(self.indices), seed=self.seed)
+        positions = self.order.at(range(first, last))
         half_life = min(self.half_life, last * RAMP_UP)
         due = (number + 1) % self.n_critic == 0
         return Plan(

@@ -2,7 +2,7 @@
 
 from typing import NotRequired, TypedDict, cast
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 
@@ -13,11 +13,15 @@ class Batch(TypedDict):
     row: place of each sample in the *global* batch, 0 <= row < batch_size. All randomness of training is drawn
         for the global batch and sliced by row, which makes it independent of ranks and micro-batches.
     label: class index into the pack's `class_names`, where the dataset provides labels.
+    mask: labels of each pixel, where the dataset provides them.
+    condition: what an image is to be made from, in [-1, 1]; of an unpaired dataset, an image of the other set.
     """
 
     image: Float[Tensor, "b c h w"]
     row: Int[Tensor, " b"]
     label: NotRequired[Int[Tensor, " b"]]
+    mask: NotRequired[UInt8[Tensor, "b 1 h w"]]
+    condition: NotRequired[Float[Tensor, "b d h w"]]
 
 
 class Request(TypedDict):

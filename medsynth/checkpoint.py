@@ -16,7 +16,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from medsynth.errors import Failure, UserError
 from medsynth.synthesis import SynthesisModule
 
-FORMAT = 1  # of the "run" entry below
+FORMAT = 2  # of the "run" entry below
 # What a configuration from a run directory may build. Anything else could run a stranger's code.
 TRUSTED = (
     "medsynth.models.",
@@ -31,7 +31,12 @@ UNREADABLE = (RuntimeError, EOFError, KeyError, ValueError, TypeError, OSError, 
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A trained model and where it came from."""
+    """A trained model and where it came from.
+
+    intensity: config of the codec of its images.  ranges: the values of -1 and 1, one pair a channel; of a codec that is
+    fitted to each volume, the median of the training data.  spacing: median millimetres from row to row, column to
+    column and slice to slice of the training data; None where nobody knows.
+    """
 
     model: SynthesisModule
     config: dict[str, Any]
@@ -41,6 +46,8 @@ class LoadedRun:
     pack_key: str
     pack_content: str
     intensity: dict[str, Any]
+    ranges: list[list[float]]
+    spacing: list[float] | None
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -119,6 +126,8 @@ def load_run(run: Path | str, *, checkpoint: str = "last") -> LoadedRun:
         pack_key=facts["pack_key"],
         pack_content=facts["pack_content"],
         intensity=facts["intensity"],
+        ranges=facts["ranges"],
+        spacing=facts["spacing"],
     )
 
 

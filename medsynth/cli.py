@@ -23,10 +23,20 @@ Verb = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def conf_dir() -> Path:
-    """The folder of YAML files: inside the installed package, or at the top of a checkout."""
+    """The folder of YAML files: inside the installed package, or at the top of a checkout.
+
+    They may say ${count:x}: how many names x holds (a list, a single name, or null). It is defined here.
+    """
+    from omegaconf import OmegaConf
+
+    OmegaConf.register_new_resolver("count", _count, replace=True)
     package = Path(__file__).parent
     installed = package / "conf"
     return installed if installed.is_dir() else package.parent / "conf"
+
+
+def _count(names: Any) -> int:
+    return 0 if names is None else 1 if isinstance(names, str) else len(names)
 
 
 def verb(name: str, function: Verb) -> Callable[[], None]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra.utils import instantiate
 from jaxtyping import Float, UInt16
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -21,7 +20,7 @@ from medsynth.run_directory import write_whole
 from medsynth.viz.grid import to_bytes
 
 NOTICE = "SYNTHETIC image made by medsynth: shows no patient; not for diagnosis"
-SPACING_MM = 1.0  # of a generated slice whose training data states none
+SPACING_MM = (1.0, 1.0, 1.0)  # row, column, slice, where the training data states none
 
 
 class Exporter:
@@ -29,21 +28,23 @@ class Exporter:
 
     Args:
         out: the folder; files of the same number are replaced, others are left alone.
-        run: where the images come from; its intensity codec gives NIfTI and DICOM their values.
+        run: where the images come from; its intensity codec and spacing go into NIfTI and DICOM.
         bits: of a PNG, 8 or 16.
     """
 
     def __init__(self, out: Path, *, run: LoadedRun, seed: int, format: str, bits: int) -> None:
-        channels = run.config["data"]["channels"]
-        if channels != 1 and (format != "png" or bits != 8):
+        channels = len(run.ranges)
+        if channels != 1 and (format == "dicom" or (format == "png" and (bits != 8 or channels != 3))):
             raise UserError(
-                f"format={format} bits={bits} takes grey images; this run's have {channels} channels: use png"
+                f"format={format} bits={bits} takes grey images; this run's have {channels} channels: use "
+                + ("png with bits=8, or nifti" if channels == 3 else "nifti")
             )
         self.out, self.run, self.seed, self.bits = out, run, seed, bits
         self.checkpoint = hashlib.sha256(run.checkpoint.read_bytes()).hexdigest()
         self.format = format
         self._write_file = FORMATS[format]
-        self.intensity = instantiate(run.intensity)
+        self.ranges = np.array(run.ranges, dtype=np.float32)  # (c, 2)
+        self.spacing = tuple(run.spacing or SPACING_MM)
         self.manifest, self.provenance = out / "manifest.csv", out / "provenance.json"
         self._refuse_another_origin()
         self._rows = self._known_rows()
@@ -78,13 +79,16 @@ class Exporter:
             "format": self.format,
             "training_data": {"name": self.run.config["data"]["name"], "content": self.run.pack_content},
             "intensity": self.run.intensity,
+            "ranges": self.run.ranges,
+            "spacing_mm": list(self.spacing),
             "model": self.run.config["model"],
         }
         write_whole(self.provenance, json.dumps(facts, indent=2) + "\n")
 
     def values(self, image: Float[Tensor, "c h w"]) -> Float[np.ndarray, "c h w"]:
-        """The image in the units of its training data, by the intensity codec."""
-        return self.intensity.decode(image.numpy())
+        """The image in the units of its training data, each channel by its range."""
+        low, high = self.ranges[:, 0, None, None], self.ranges[:, 1, None, None]
+        return (image.clamp(-1, 1).numpy() + 1) / 2 * (high - low) + low
 
     def _refuse_another_origin(self) -> None:
         """One folder, one origin: images of another checkpoint or seed would stand under this one's provenance."""
@@ -120,8 +124,10 @@ def _write_nifti(exporter: Exporter, image: Tensor, path: Path) -> None:
     import nibabel
 
     # Columns run left to right of the picture and rows downwards: x to the right hand side of the page, y upwards.
-    values = exporter.values(image).transpose(2, 1, 0)[:, ::-1]  # (w, h, c), one slice thick
-    affine = np.diag([-SPACING_MM, SPACING_MM, SPACING_MM, 1.0])
+    values = exporter.values(image).transpose(2, 1, 0)[:, ::-1]  # (w, h, c)
+    values = values if len(image) == 1 else values[:, :, None]  # one slice thick; channels are the fourth axis
+    row, column, between = exporter.spacing
+    affine = np.diag([-column, row, between, 1.0])
     volume = nibabel.Nifti1Image(np.ascontiguousarray(values, dtype=np.float32), affine)
     volume.header["descrip"] = b"SYNTHETIC medsynth"
     volume.header.set_xyzt_units("mm")
@@ -139,7 +145,7 @@ def _write_dicom(exporter: Exporter, image: Tensor, path: Path) -> None:
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
     meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[*words, path.stem])
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    low, high = exporter.intensity.range()
+    low, high = (float(value) for value in exporter.ranges[0])
     dataset = Dataset()
     dataset.file_meta = meta
     dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
@@ -154,6 +160,7 @@ def _write_dicom(exporter: Exporter, image: Tensor, path: Path) -> None:
     dataset.ImageComments = dataset.SeriesDescription = NOTICE[:64]
     dataset.BurnedInAnnotation, dataset.PatientIdentityRemoved = "NO", "YES"
     dataset.Rows, dataset.Columns = image.shape[1:]
+    dataset.PixelSpacing = [f"{step:.9g}" for step in exporter.spacing[:2]]
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 16, 15, 0
     dataset.RescaleIntercept, dataset.RescaleSlope = f"{low:.9g}", f"{(high - low) / 65535:.9g}"

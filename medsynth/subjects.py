@@ -14,10 +14,12 @@ from PIL import Image
 from torch import Tensor
 
 from medsynth.checkpoint import TRUSTED, LoadedRun, check_targets, load_run
-from medsynth.data.decode import BadImage, Decoder, decode, strict_pillow
+from medsynth.data.decode import strict_pillow
 from medsynth.data.intensity import Grey
 from medsynth.data.pack import Pack, to_float
+from medsynth.data.picture import BadImage
 from medsynth.data.prepare_pack import prepare_pack
+from medsynth.data.render import Decoder, decode
 from medsynth.data.sources.source import is_image, last_number, walk_files
 from medsynth.errors import UserError, say
 from medsynth.latent import fold
@@ -65,7 +67,10 @@ def load(run: Path, *, checkpoint: str, root: str | None) -> tuple[LoadedRun, Pa
     check_targets(data, TRUSTED)
     if root is not None:
         data |= {"root": root, "phantom": False}
-    return loaded, prepare_pack(data, resolution=loaded.config["resolution"])
+    augment = dict(loaded.config["augment"])
+    if augment.get("copies"):
+        check_targets(augment, TRUSTED)
+    return loaded, prepare_pack(data, resolution=loaded.config["resolution"], augment=augment)
 
 
 def run_subject(loaded: LoadedRun, pack: Pack, *, count: int, seed: int, batch_size: int) -> Subject:

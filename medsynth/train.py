@@ -20,7 +20,7 @@ PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 STRATEGIES = ("auto", "ddp", "ddp_fork")  # ddp_fork: for tests and notebooks, on a CPU
 KNOBS = """
 model data resolution batch_size images seed run_dir log_every sample_every evaluate_every checkpoint_every
-accumulate clip_norm optimizer augment metrics trainer logger
+accumulate clip_norm optimizer augment degrade metrics trainer logger
 """
 
 
@@ -46,7 +46,7 @@ def train(config: dict[str, Any], *, choices: dict[str, str], overrides: list[st
 
     from medsynth.data.prepare_pack import prepare_pack
 
-    pack = prepare_pack(config["data"], resolution=config["resolution"])
+    pack = prepare_pack(config["data"], resolution=config["resolution"], augment=config["augment"])
     config = {**config, "choices": choices, "run_dir": str(directory.path)}
     config["data"] = {**config["data"], "content": pack.content}
     _check_data(config, pack)
@@ -112,7 +112,7 @@ def _directory(config: dict[str, Any], *, choices: dict[str, str], overrides: li
 
 
 def _check_data(config: dict[str, Any], pack: "Pack") -> None:
-    count = len(pack.splits["train"])
+    count = len(pack.training("train"))
     if config["batch_size"] > count:
         raise UserError(
             f"batch_size={config['batch_size']} is larger than the data: the train split has {count} images"
@@ -128,11 +128,12 @@ def _model(config: dict[str, Any], pack: "Pack") -> "SynthesisModule":
 
     torch.manual_seed(fold(config["seed"], "weights"))
     model = build_model(config["model"])
-    if missing := model.needs - pack.provides:
+    provides = pack.provides | ({"condition"} if config["degrade"].get("_target_") else set())
+    if missing := model.needs - provides:
         names = config["choices"]
         raise UserError(
             f"model={names['model']} needs {', '.join(sorted(missing))}s, data={names['data']} provides only "
-            f"{', '.join(sorted(pack.provides))}s; class folders or a labels file give labels"
+            f"{', '.join(sorted(provides))}s; class folders or a labels file give labels"
         )
     optimizers = _build(config["optimizer"])
     model.begin(
@@ -210,6 +211,8 @@ def _assemble(
         "config": config,
         "class_names": pack.class_names,
         "intensity": pack.intensity,
+        "ranges": pack.ranges(),
+        "spacing": list(pack.spacing) if pack.spacing else None,
         "pack_key": pack.key,
         "pack_content": pack.content,
         "version": __version__,
@@ -244,11 +247,19 @@ def _assemble(
         batch_size=config["batch_size"],
         seed=config["seed"],
         images=images,
-        augment=_build(config["augment"]) if config["augment"].get("_target_") else None,
-        flips=config["data"]["flips"],
+        augment=_augment(config["augment"]),
+        flips="none" if config["augment"].get("copies") else config["data"]["flips"],  # copies are flipped already
         workers=config["data"]["workers"],
+        balance=config["data"]["balance"],
+        degrade=_build(config["degrade"]) if config["degrade"].get("_target_") else None,
     )
     return trainer, stop, data
+
+
+def _augment(config: dict[str, Any]) -> Any:
+    """What changes training images on the fly; None where the pack holds augmented copies."""
+    target = {key: value for key, value in config.items() if key != "copies"}
+    return _build(target) if target.get("_target_") and not config.get("copies") else None
 
 
 def _strategy(name: str) -> Any:

@@ -1,16 +1,21 @@
-"""Random rotation, zoom, shift, shear and flips of training images, on the device and independent of ranks."""
+"""Random rotation, zoom, shift, shear and flips of training images and all that is shown with them, on the device and
+independent of ranks."""
 
 import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from medsynth.latent import Draws
 
 FLIPS = ("none", "horizontal", "vertical", "both")
+
+Views = dict[str, Tensor]
+"""What there is of each sample, of one height and width: "image" (b, c, h, w) in [-1, 1], and perhaps "condition"
+(b, d, h, w) in [-1, 1] and "mask" (b, 1, h, w), integer labels below 2^24."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +48,37 @@ class AffineParameters:
         return torch.stack([torch.stack(first, -1), torch.stack(second, -1)], -2)  # (b, 2, 3)
 
 
-def affine(image: Float[Tensor, "b c h w"], matrix: Float[Tensor, "b 2 3"]) -> Float[Tensor, "b c h w"]:
-    """Show at each pixel p (from the centre, in pixels) the bilinear value of the input at matrix @ (p, 1).
+def affine(view: Num[Tensor, "b c h w"], matrix: Float[Tensor, "b 2 3"]) -> Num[Tensor, "b c h w"]:
+    """Show at each pixel p (from the centre, in pixels) what the input shows at matrix @ (p, 1).
 
-    Outside the image the nearest border pixel is repeated, so nothing darker than the image appears. The grid is made
-    element by element, because a batched matrix product may round differently in batches of other sizes.
+    Floats are interpolated bilinearly; of integers, which are labels, the nearest is taken. Outside the view its border
+    pixels are repeated, so nothing darker than the image, and no label that is not there, appears.
     """
-    height, width = image.shape[-2:]
-    x = torch.arange(width, device=image.device, dtype=image.dtype) - (width - 1) / 2
-    y = torch.arange(height, device=image.device, dtype=image.dtype)[:, None] - (height - 1) / 2
-    m = matrix.to(image)[:, :, :, None, None]  # (b, 2, 3, 1, 1)
-    from_x = (m[:, 0, 0] * x + m[:, 0, 1] * y + m[:, 0, 2]) * (2 / width)
-    from_y = (m[:, 1, 0] * x + m[:, 1, 1] * y + m[:, 1, 2]) * (2 / height)
-    grid = torch.stack([from_x, from_y], -1)  # (b, h, w, 2)
-    return grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return _sampled(view, _grid(matrix, width=view.shape[-1], height=view.shape[-2]))
+
+
+def _grid(matrix: Float[Tensor, "b 2 3"], *, width: int, height: int) -> Float[Tensor, "b h w 2"]:
+    """Where each pixel of the result looks, in grid_sample's units.
+
+    Made element by element, because a batched matrix product may round differently in batches of other sizes; scaled
+    before the rows and columns meet, so that few operations see every pixel; and with all x before all y in memory,
+    where sums and grid_sample run along rows. Together that halves the time of a batch on a CPU.
+    """
+    x = torch.arange(width, device=matrix.device, dtype=matrix.dtype) - (width - 1) / 2
+    y = torch.arange(height, device=matrix.device, dtype=matrix.dtype)[:, None] - (height - 1) / 2
+    m = matrix[:, :, :, None, None]  # (b, 2, 3, 1, 1)
+    grid = matrix.new_empty(2, len(matrix), height, width)
+    for axis, side in enumerate((width, height)):
+        across, down, shift = (m[:, axis, k] * (2 / side) for k in range(3))
+        torch.add(across * x, down * y, out=grid[axis]).add_(shift)
+    return grid.permute(1, 2, 3, 0)
+
+
+def _sampled(view: Num[Tensor, "b c h w"], grid: Float[Tensor, "b h w 2"]) -> Num[Tensor, "b c h w"]:
+    if view.is_floating_point():
+        return grid_sample(view, grid.to(view), mode="bilinear", padding_mode="border", align_corners=False)
+    labels = grid_sample(view.to(grid.dtype), grid, mode="nearest", padding_mode="border", align_corners=False)
+    return labels.to(view.dtype)
 
 
 @dataclass(frozen=True)
@@ -72,15 +94,14 @@ class Affine:
     shift: float
     shear: float
 
-    def __call__(
-        self, image: Float[Tensor, "b c h w"], draws: Draws, rows: Int[Tensor, " b"]
-    ) -> Float[Tensor, "b c h w"]:
-        """The images transformed; what image i gets depends on `draws` and rows[i] alone."""
-        height, width = image.shape[-2:]
+    def __call__(self, views: Views, draws: Draws, rows: Int[Tensor, " b"]) -> Views:
+        """The views, those of a sample transformed alike; what sample i gets depends on `draws` and rows[i] alone."""
+        height, width = views["image"].shape[-2:]
         # Sines and cosines of the whole global batch, then this rank's rows: vectorised functions may round the last
         # elements of a shorter tensor differently.
         matrix = self.parameters(draws).matrix(width=width, height=height)
-        return affine(image, matrix.to(rows.device, non_blocking=True)[rows])
+        grid = _grid(matrix.to(rows.device, non_blocking=True)[rows], width=width, height=height)
+        return {name: _sampled(view, grid) for name, view in views.items()}
 
     def parameters(self, draws: Draws) -> AffineParameters:
         """Uniform parameters for every image of the global batch, on the CPU."""
@@ -95,15 +116,12 @@ class Affine:
         )
 
 
-def flip(
-    image: Float[Tensor, "b c h w"], draws: Draws, rows: Int[Tensor, " b"], *, kind: str
-) -> Float[Tensor, "b c h w"]:
-    """Mirror each image with probability 1/2 along the axes that `kind` (one of FLIPS) names."""
-    axes = {"none": (), "horizontal": (-1,), "vertical": (-2,), "both": (-1, -2)}[kind]
-    for axis in axes:
+def flip(views: Views, draws: Draws, rows: Int[Tensor, " b"], *, kind: str) -> Views:
+    """Mirror each sample, all views of it, with probability 1/2 along the axes that `kind` (one of FLIPS) names."""
+    for axis in {"none": (), "horizontal": (-1,), "vertical": (-2,), "both": (-1, -2)}[kind]:
         chosen = draws.uniform(f"flip {axis}", rows)[:, None, None, None] < 0.5
-        image = torch.where(chosen, image.flip(axis), image)
-    return image
+        views = {name: torch.where(chosen, view.flip(axis), view) for name, view in views.items()}
+    return views
 
 
 def no_augment() -> None:

@@ -1,30 +1,45 @@
 """prepare.json: what a dataset looks like to someone who has not opened a file of it."""
 
+import csv
+import hashlib
+import io
+import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from medsynth.data.decode import Slice
-from medsynth.data.series import Groups, Looks, identical
-from medsynth.data.sources.source import Record, Source, walk_files
-from medsynth.data.splits import EXCLUDED, SPLITS, Assignment
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
 
-UNLABELLED = "(no label)"
+from medsynth.data.advice import advice
+from medsynth.data.concerns import UNLABELLED, concerns
+from medsynth.data.picture import UNKNOWN
+from medsynth.data.render import Slice
+from medsynth.data.series import Groups, Looks, identical
+from medsynth.data.sources.source import Record, Rejected, Source, walk_files
+from medsynth.data.splits import SPLITS, Assignment
+
+PERCENTILES = (0.5, 5, 25, 50, 75, 95, 99.5)
+AIR_HU = -500.0  # halfway between air (-1000 HU) and water (0 HU)
+DARK_SHARE = 0.1  # of the range of the pooled values: below it lies the background of pictures without a unit
 
 
 def fingerprint(
     facts: Mapping[str, Any], *, records: Sequence[Record], slices: Sequence[Slice], looks: Looks, groups: Groups,
-    assignment: Assignment, rejected: Sequence[Mapping[str, str]], source: Source, folder: Path,
+    assignment: Assignment, rejected: Sequence[Rejected], notes: Sequence[str], source: Source, folder: Path,
 ) -> dict[str, Any]:  # fmt: skip
-    """The content of prepare.json: counts by class, split and patient, sizes, modes, and every file left out."""
-    files = [r.path.relative_to(source.root).as_posix() for r in records]
+    """The content of prepare.json: counts by class, split and patient, what the pictures are like, every file left out,
+    what may spoil a training, and what is suggested for it.
+
+    facts: pack.json.  records, slices: one of each per packed image, in order.
+    """
+    names = _names(records, slices, source.root)
     labels = [r.label or UNLABELLED for r in records]
-    duplicates = [[files[i] for i in images] for images in identical(looks).values()]
-    known = {str(r.path) for r in records} | {str(source.root / entry["file"]) for entry in rejected}
-    ignored = Counter(p.suffix.lower() or "(none)" for p in walk_files(source.root) if str(p) not in known)
-    return {
-        **{key: facts[key] for key in ("name", "key", "content", "resolution", "channels", "bits", "intensity")},
+    report = {
+        **{key: facts[key] for key in ("name", "key", "content", "resolution", "channels", "bits", "stored")},
         "pack": str(folder),
         "root": str(source.root),
         "origin": source.origin,
@@ -33,18 +48,57 @@ def fingerprint(
         "classes": dict(sorted(Counter(labels).items())),
         "splits": {split: _split_counts(split, labels, groups.patients, assignment.splits) for split in SPLITS},
         "groups": {"kind": groups.kind, "classes": _group_sizes(labels, groups.patients), **groups.report},
-        "sizes": dict(Counter(f"{w}x{h}" for w, h in (s.size for s in slices)).most_common()),
-        "modes": dict(Counter(s.mode for s in slices).most_common()),
-        "rejected": list(rejected),
+        **_pictures(records, slices, unit=source.unit),
+        "integrity": _integrity(records, rejected, source),
+        "rejected": [{"file": _relative(entry.path, source), "reason": entry.reason} for entry in rejected],
         "excluded": [
-            {"file": files[i], "class": labels[i], "reason": f"'{groups.patients[i]}' also stands in another split"}
+            {"file": names[i], "class": labels[i], "reason": f"'{groups.patients[i]}' also stands in another split"}
             for i in assignment.excluded
         ],
-        "ignored": dict(ignored.most_common()),
-        "duplicates": duplicates,
-        "notes": source.notes(records),
-        "warnings": [*groups.warnings, *_warnings(labels, slices, groups, assignment, looks)],
+        "ignored": _ignored(records, rejected, source),
+        "duplicates": [[names[i] for i in images] for images in identical(looks).values()],
+        "notes": [*notes, *_grouped([(note, name) for s, name in zip(slices, names, strict=True) for note in s.notes])],
     }
+    found = concerns(report, labels=labels, slices=slices, assignment=assignment, looks=looks)
+    return {**report, "warnings": [*groups.warnings, *found], "advice": advice(report)}
+
+
+def file_table(
+    records: Sequence[Record], slices: Sequence[Slice], splits: Sequence[str], rejected: Sequence[Rejected], root: Path
+) -> str:
+    """The text of files.csv: every file or series with its split, its number of images, a digest of all their decoded
+    values, and what was noted; rejected ones with the reason."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("file", "split", "images", "digest", "notes"))
+    for first, last in _runs(records):
+        digest = hashlib.sha256("".join(s.digest for s in slices[first:last]).encode()).hexdigest()[:32]
+        said = "; ".join(sorted({note for s in slices[first:last] for note in s.notes}))
+        name = records[first].path.relative_to(root).as_posix()
+        writer.writerow((name, splits[first], last - first, digest, said))
+    writer.writerows((entry.path.relative_to(root).as_posix(), "rejected", 0, "", entry.reason) for entry in rejected)
+    return text.getvalue()
+
+
+def _relative(path: Path, source: Source) -> str:
+    return path.relative_to(source.root).as_posix()
+
+
+def _runs(records: Sequence[Record]) -> list[tuple[int, int]]:
+    """The first image of each record and the one after its last: images of a record stand together."""
+    bounds, first = [], 0
+    for _, run in groupby(records, key=id):
+        last = first + sum(1 for _ in run)
+        bounds.append((first, last))
+        first = last
+    return bounds
+
+
+def _names(records: Sequence[Record], slices: Sequence[Slice], root: Path) -> list[str]:
+    """The file of each image, with the number of the slice where the file is a volume."""
+    numbers = [None if s.geometry is None else s.geometry.number for s in slices]
+    paths = [r.path.relative_to(root).as_posix() for r in records]
+    return [path if k is None else f"{path} [{k}]" for path, k in zip(paths, numbers, strict=True)]
 
 
 def _split_counts(split: str, labels: Sequence[str], patients: Sequence[str], splits: Sequence[str]) -> dict[str, Any]:
@@ -53,6 +107,9 @@ def _split_counts(split: str, labels: Sequence[str], patients: Sequence[str], sp
         "images": len(inside),
         "patients": len({patients[i] for i in inside}),
         "classes": dict(sorted(Counter(labels[i] for i in inside).items())),
+        "patients_of_classes": dict(
+            sorted(Counter(label for label, _ in {(labels[i], patients[i]) for i in inside}).items())
+        ),
     }
 
 
@@ -67,38 +124,112 @@ def _group_sizes(labels: Sequence[str], patients: Sequence[str]) -> dict[str, di
     }
 
 
-def _warnings(
-    labels: Sequence[str], slices: Sequence[Slice], groups: Groups, assignment: Assignment, looks: Looks
-) -> list[str]:
-    """What may spoil a training, in plain words."""
-    found = []
-    for label, entry in _group_sizes(labels, groups.patients).items():
-        largest, total = entry["sizes"][0], sum(entry["sizes"])
-        if 2 * largest > total and total > 1:
-            found.append(f"class {label}: one of {entry['groups']} {groups.kind} holds {largest:,} of {total:,} images")
-    if assignment.small_classes:
-        found.append(f"too few {groups.kind} for every split in class {', '.join(assignment.small_classes)}")
-    if assignment.excluded:
-        found.append(
-            f"{len(assignment.excluded):,} images are taken out of training or validation: they, or a near-identical "
-            "image, also stand in a published or earlier split (listed under 'excluded')"
-        )
-    crossing = sum(len({labels[i] for i in images}) > 1 for images in identical(looks).values())
-    if crossing:
-        found.append(f"{crossing:,} images occur identically in more than one class")
-    dark = [s.peak for s in slices if s.mode.startswith("I;16") and s.peak < 0.25]
-    if dark:
-        found.append(
-            f"{len(dark):,} 16-bit images are dark: their brightest value is {max(dark):.0%} of white; set data.white "
-            "to the stored value that is white"
-        )
-    several = sum(s.frames > 1 for s in slices)
-    if several:
-        found.append(f"{several:,} files hold more than one picture; the first of each is used")
-    empty = [split for split in SPLITS if split not in assignment.splits]
-    if empty:
-        found.append(f"no image in split {', '.join(empty)}")
-    dropped = assignment.splits.count(EXCLUDED) - len(assignment.excluded)
-    if dropped:
-        found.append(f"{dropped:,} images stay out as in an earlier preparation (splits.csv)")
-    return found
+def _pictures(records: Sequence[Record], slices: Sequence[Slice], *, unit: str) -> dict[str, Any]:
+    """What the pictures are like, before they were resized."""
+    runs = _runs(records)
+    return {
+        "sizes": dict(Counter(f"{w}x{h}" for w, h in (s.size for s in slices)).most_common()),
+        "short_side": _spread(min(s.size) for s in slices),
+        "modes": dict(Counter(s.mode for s in slices).most_common()),
+        "images_a_file": _spread(last - first for first, last in runs),
+        **_geometry([slices[first] for first, _ in runs]),
+        "intensities": _intensities(np.stack([s.quantiles for s in slices]), unit=unit),
+        "masks": _masks(slices),
+    }
+
+
+def _geometry(volumes: Sequence[Slice]) -> dict[str, Any]:
+    """Spacings in mm and orientations of files that say them, one slice of each."""
+    known = [s.geometry for s in volumes if s.geometry is not None]
+    spacings = [g.spacing for g in known]
+    return {
+        "spacings_mm": {
+            axis: {**_spread(values), "different": len({round(value, 3) for value in values})}
+            for axis, values in zip(("row", "column", "slice"), zip(*spacings, strict=True), strict=False)
+        },
+        "orientations": dict(Counter(g.orientation for g in known).most_common()),
+    }
+
+
+def _spread(values: Iterable[float]) -> dict[str, float]:
+    every = np.fromiter(values, dtype=np.float64)
+    return {"min": _digits(every.min()), "median": _digits(np.median(every)), "max": _digits(every.max())}
+
+
+def _digits(value: Any) -> float:
+    """Five significant digits."""
+    return float(f"{float(value):.5g}")
+
+
+def _intensities(quantiles: Float[ndarray, "n q"], *, unit: str) -> dict[str, Any]:
+    """Percentiles of all pictures' values together, every picture with the same weight, and of their foreground.
+
+    A picture is stood for by the middles between its evenly spaced quantiles; several channels by the first.
+    Foreground is what lies above AIR_HU, or above DARK_SHARE of the range of pictures without a unit.
+    """
+    middles = (quantiles[:, 1:] + quantiles[:, :-1]) / 2
+    low, high = float(quantiles.min()), float(np.percentile(middles, PERCENTILES[-1]))
+    edge = AIR_HU if unit == "hu" else low + DARK_SHARE * (high - low)
+    return {
+        "unit": unit,
+        "min": _digits(low),
+        "max": _digits(quantiles.max()),
+        "percentiles": _percentiles(middles),
+        "foreground": {"above": _digits(edge), "percentiles": _percentiles(middles[middles > edge])},
+    }
+
+
+def _percentiles(values: Float[ndarray, "..."]) -> dict[str, float]:
+    if not values.size:
+        return {}
+    return {f"{p:g}": _digits(v) for p, v in zip(PERCENTILES, np.percentile(values, PERCENTILES), strict=True)}
+
+
+def _masks(slices: Sequence[Slice]) -> dict[str, Any]:
+    """Images with a mask, the share of them that shows each label, and the share with pixels that nobody labelled."""
+    shown = [set(np.unique(s.mask).tolist()) for s in slices if s.mask is not None]
+    if not shown:
+        return {}
+    counts = Counter(label for labels in shown for label in labels)
+    unknown = counts.pop(UNKNOWN, 0)
+    return {
+        "images": len(shown),
+        "labels": {str(label): _digits(count / len(shown)) for label, count in sorted(counts.items())},
+        "unknown": _digits(unknown / len(shown)),
+    }
+
+
+def _integrity(records: Sequence[Record], rejected: Sequence[Rejected], source: Source) -> dict[str, Any]:
+    """How many files there are and what became of them; files.csv holds a digest of every one that was decoded."""
+    files = source.files()
+    return {
+        "files": len(files),
+        "bytes": sum(path.stat().st_size for path in files if path.exists()),
+        "read": len(_runs(records)),
+        "rejected": len(rejected),
+        "reasons": dict(Counter(_without_numbers(entry.reason) for entry in rejected).most_common()),
+        "table": "files.csv",
+    }
+
+
+def _ignored(records: Sequence[Record], rejected: Sequence[Rejected], source: Source) -> dict[str, int]:
+    """Files below the root that are neither images nor tables of this layout, by how their names end."""
+    known = {*source.files(), *(r.path for r in records), *(entry.path for entry in rejected)}
+    return dict(Counter(p.suffix.lower() or "(none)" for p in walk_files(source.root) if p not in known).most_common())
+
+
+def _without_numbers(text: str) -> str:
+    """A remark without what differs from file to file."""
+    return re.sub(r"\d[\d.,]*", "#", text)
+
+
+def _grouped(remarks: Sequence[tuple[str, str]]) -> list[str]:
+    """Remarks on images as one line a kind, with how many there are and the first (all of them: files.csv)."""
+    kinds: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for note, name in remarks:
+        kinds[_without_numbers(note)].append((note, name))
+    return [
+        f"{name}: {note}" + (f", and {len(kind) - 1:,} images more like it (files.csv)" if len(kind) > 1 else "")
+        for kind in kinds.values()
+        for note, name in kind[:1]
+    ]

@@ -1,6 +1,7 @@
 """Intensity codecs: how stored values (greys, Hounsfield units, MR signal) become [-1, 1] and come back."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -83,6 +84,43 @@ class Window(Intensity):
     def fit(self, values: Float[ndarray, "..."]) -> "Intensity":
         """Itself: the range is fixed."""
         return self
+
+
+HU_FULL = Window(center_hu=2047.9375, width_hu=8191.875)
+"""What a 16-bit pack of CT stores, -2048 ... 6143.875 HU: 65,536 steps of 0.125 HU, so whole HU survive exactly."""
+
+# Centre and width in HU. Radiopaedia, "Windowing (CT)" (radiopaedia.org/articles/windowing-ct): all but `kidney`, which
+# is the range that KiTS19 entries clip to, -79 ... 304 HU (Isensee and Maier-Hein 2019, arXiv:1908.02182).
+PRESETS: dict[str, tuple[float, float]] = {
+    "soft_tissue": (50, 400),
+    "liver": (30, 150),
+    "lung": (-600, 1500),
+    "mediastinum": (50, 350),
+    "bone": (400, 1800),
+    "brain": (40, 80),
+    "kidney": (112.5, 383),
+}
+
+
+class NamedWindow(Window):
+    """The Window of a preset's name, or of [center, width] in HU. Raises ValueError for anything else.
+
+    A class, because a run's configuration may build nothing else (see checkpoint.py).
+    """
+
+    def __init__(self, window: str | Sequence[int | float]) -> None:
+        if isinstance(window, str):
+            if window not in PRESETS:
+                choices = ", ".join(PRESETS)
+                raise ValueError(f"data.window={window} is unknown; choices: {choices}, or [center, width] in HU")
+            window = PRESETS[window]
+        if len(window) != 2:
+            raise ValueError(f"data.window={list(window)} must be [center, width] in HU, or a preset's name")
+        super().__init__(float(window[0]), float(window[1]))
+
+    def config(self) -> dict[str, Any]:
+        """That of the plain Window."""
+        return Window(self.center_hu, self.width_hu).config()
 
 
 @dataclass(frozen=True)

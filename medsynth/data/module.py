@@ -6,70 +6,61 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from numpy import ndarray
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from medsynth.augment.affine import FLIPS, flip
+from medsynth.augment.affine import FLIPS, Views, flip
 from medsynth.batch import Batch
-from medsynth.data.pack import Pack, to_float
+from medsynth.data.degrade import Degradation
+from medsynth.data.order import BALANCES, Order
+from medsynth.data.pack import Pack, gather, unit_of
 from medsynth.errors import UserError
-from medsynth.latent import Draws, generator
+from medsynth.latent import Draws
 
-Augment = Callable[[Float[Tensor, "b c h w"], Draws, Int[Tensor, " b"]], Float[Tensor, "b c h w"]]
-
-
-def stream(positions: range, *, count: int, seed: int) -> Int[ndarray, " b"]:
-    """Which of `count` images stand at these positions of the endless training stream.
-
-    Position p is place p % count of epoch p // count, and each epoch is a permutation of its own, a function of
-    (seed, epoch): a batch may straddle two epochs, and no image comes twice before all others came once.
-    """
-    parts = []
-    first = positions.start
-    while first < positions.stop:
-        epoch, offset = divmod(first, count)
-        taken = min(count - offset, positions.stop - first)
-        parts.append(_permutation(count, seed, epoch)[offset : offset + taken])
-        first += taken
-    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
-
-
-def _permutation(count: int, seed: int, epoch: int) -> Int[ndarray, " count"]:
-    return torch.randperm(count, generator=generator(seed, "epoch", epoch)).numpy()
+Augment = Callable[[Views, Draws, Int[Tensor, " b"]], Views]
 
 
 class PackDataset(Dataset[dict[str, Any]]):
-    """Gathers whole batches by position in the training stream; used with batches of positions only."""
+    """Gathers whole batches by position in the training stream; used with batches of positions only.
 
-    def __init__(self, pack: Pack, indices: Int[ndarray, " m"], *, batch_size: int, seed: int) -> None:
-        self.pack, self.indices, self.batch_size, self.seed = pack, indices, batch_size, seed
-        self._epoch: tuple[int, Int[ndarray, " m"]] = (-1, indices)
+    order: of the images `indices`.  others: for an unpaired dataset, the same for the images of the other set.
+    """
+
+    def __init__(
+        self,
+        pack: Pack,
+        indices: Int[ndarray, " m"],
+        order: Order,
+        *,
+        batch_size: int,
+        others: tuple[Int[ndarray, " k"], Order] | None = None,
+    ) -> None:
+        self.pack, self.indices, self.order, self.batch_size, self.others = pack, indices, order, batch_size, others
 
     def __getitems__(self, positions: range) -> dict[str, Any]:
         """A rank's share of one global batch, still quantised; `first` is the global batch's first position."""
-        chosen = self._order(positions)
+        chosen = self.indices[self.order.at(positions)]
         first = positions.start - positions.start % self.batch_size
+        pack = self.pack
         batch: dict[str, Any] = {
-            "image": self.pack.pixels(chosen),
+            "image": pack.pixels(chosen),
             "row": torch.arange(positions.start - first, positions.stop - first),
             "first": first,
+            "width": torch.from_numpy(pack.width(chosen)),
         }
-        if "label" in self.pack.provides:
-            batch["label"] = torch.from_numpy(self.pack.labels[chosen])
+        if "label" in pack.provides:
+            batch["label"] = torch.from_numpy(pack.labels[chosen])
+        if "mask" in pack.provides and pack.masks is not None:
+            batch["mask"] = gather(pack.masks, chosen)
+        if self.others is not None:
+            indices, order = self.others
+            batch["condition"] = pack.pixels(indices[order.at(positions)])
+        elif pack.conditions is not None:
+            batch["condition"] = gather(pack.conditions, chosen)
         return batch
-
-    def _order(self, positions: range) -> Int[ndarray, " b"]:
-        """Pack indices at these positions; the permutation of the running epoch is kept."""
-        count = len(self.indices)
-        epoch, offset = divmod(positions.start, count)
-        if offset + len(positions) > count:
-            return self.indices[stream(positions, count=count, seed=self.seed)]
-        if self._epoch[0] != epoch:
-            self._epoch = (epoch, self.indices[_permutation(count, self.seed, epoch)])
-        return self._epoch[1][offset : offset + len(positions)]
 
 
 class ShareSampler:
@@ -93,8 +84,11 @@ class ImageDataModule(LightningDataModule):
     """Training batches of one split of a Pack.
 
     batch_size: of the global batch; ranks divide it.  images: real images to draw in all, rounded up to whole batches.
-    augment: acts on float images on the device, with parameters drawn for the global batch; None for none.
+    augment: acts on images, masks and conditions alike, on the device, with parameters drawn for the global batch;
+        None for none.
     flips: "none", "horizontal", "vertical" or "both", each with probability 1/2; only where anatomy allows it.
+    balance: what is done about classes of different size, see order.py.
+    degrade: makes the condition from the image (low dose, low resolution); None for none.
     `images_seen` (0, or what a checkpoint says; a multiple of batch_size) is where the stream begins.
     Raises UserError for a batch larger than the split, and in train_dataloader for ranks that do not divide it.
     """
@@ -110,12 +104,22 @@ class ImageDataModule(LightningDataModule):
         flips: str = "none",
         workers: int = 0,
         split: str = "train",
+        balance: str = "none",
+        degrade: Degradation | None = None,
     ) -> None:
         super().__init__()
         self.pack, self.batch_size, self.seed, self.images = pack, batch_size, seed, images
-        self.augment, self.flips, self.workers = augment, flips, workers
-        self.indices = pack.splits[split]
+        self.augment, self.flips, self.workers, self.degrade = augment, flips, workers, degrade
+        self.indices, self.others, self.balance = pack.training(split), pack.others[split], balance
         self.images_seen = 0
+        if balance not in BALANCES:
+            raise UserError(f"data.balance={balance} must be one of {', '.join(BALANCES)}")
+        if balance != "none" and "label" not in pack.provides:
+            raise UserError(f"data.balance={balance} needs labels, and {pack.name} has none for every image")
+        if degrade is not None and "condition" in pack.provides:
+            raise UserError(f"degrade= makes a condition, but {pack.name} has one already: degrade=none")
+        if degrade is not None and degrade.unit not in ("any", unit_of(pack.intensity)):
+            raise UserError(f"degrade={type(degrade).__name__} needs values in {degrade.unit}, which {pack.name} lacks")
         if flips not in FLIPS:
             raise UserError(f"data.flips={flips} must be one of {', '.join(FLIPS)}")
         if not isinstance(workers, int) or workers < 0:
@@ -140,7 +144,9 @@ class ImageDataModule(LightningDataModule):
         sampler = ShareSampler(
             first=self.images_seen, images=self.images, batch_size=self.batch_size, rank=rank, world=world
         )
-        dataset = PackDataset(self.pack, self.indices, batch_size=self.batch_size, seed=self.seed)
+        dataset = PackDataset(
+            self.pack, self.indices, self._order(), batch_size=self.batch_size, others=self._other_order()
+        )
         # The sampler yields ranges, which __getitems__ takes, and it returns whole batches: DataLoader's own types
         # know neither.
         whole: Any = _as_it_is
@@ -154,14 +160,29 @@ class ImageDataModule(LightningDataModule):
         )
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
-        """On the device: quantised pixels to [-1, 1], flips and augmentation."""
-        first = batch.pop("first")
-        image, row = to_float(batch["image"]), batch["row"]
+        """On the device: quantised pixels to [-1, 1], flips, augmentation, degradation."""
+        first, width, row = batch.pop("first"), batch.pop("width"), batch["row"]
+        views: Views = {"image": self.pack.floats(batch["image"])}
+        if "mask" in batch:
+            views["mask"] = batch["mask"]
+        if "condition" in batch:
+            views["condition"] = self.pack.floats(batch["condition"])
         draws = Draws(self.seed, first, self.batch_size)
-        image = flip(image, draws, row, kind=self.flips)
+        views = flip(views, draws, row, kind=self.flips)
         if self.augment is not None:
-            image = self.augment(image, draws, row)
-        return Batch(**{**batch, "image": image})
+            views = self.augment(views, draws, row)
+        if self.degrade is not None:
+            views["condition"] = self.degrade(views["image"], draws, row, width=width)
+        return Batch(**{**batch, **views})  # type: ignore[typeddict-item]
+
+    def _order(self) -> Order:
+        return Order(self.pack.labels[self.indices], seed=self.seed, balance=self.balance)
+
+    def _other_order(self) -> tuple[Int[ndarray, " k"], Order] | None:
+        """The stream of the other set of an unpaired dataset, independent of the first."""
+        if not len(self.others):
+            return None
+        return self.others, Order(np.zeros_like(self.others), seed=self.seed, name="epoch of conditions")
 
 
 def _leave_signals_to_the_run(worker: int) -> None:

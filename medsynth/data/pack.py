@@ -1,11 +1,13 @@
 """The Pack: decoded slices as one memory-mapped array and a table, made once and shared by every process."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,7 +15,12 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor
 
-FORMAT = 1
+from medsynth.data.picture import Geometry
+
+if TYPE_CHECKING:
+    from medsynth.data.render import Slice
+
+FORMAT = 2
 SPLITS = ("train", "val", "test")
 
 
@@ -30,73 +37,200 @@ def to_float(pixels: Tensor) -> Float[Tensor, "b c h w"]:
     return pixels.to(torch.float32).div_(127.5 if pixels.dtype == torch.uint8 else 32767.5).sub_(1.0)
 
 
+def gather(array: np.memmap, indices: Int[ndarray, " b"] | Sequence[int]) -> Tensor:
+    """Slices of a memory-mapped array, as a tensor of its type."""
+    return torch.from_numpy(np.asarray(array).take(indices, axis=0))
+
+
+def table_columns(slices: Sequence["Slice"]) -> dict[str, ndarray]:
+    """Where each slice lies, as columns of the table; not-a-number and -1 where a file does not say."""
+    nowhere = Geometry(np.full((4, 4), np.nan), np.full((4, 4), np.nan), (-1, -1, -1), -1)
+    found = [s.geometry or nowhere for s in slices]
+    return {
+        "affines": np.stack([g.affine for g in found]),
+        "source_affines": np.stack([g.source_affine for g in found]),
+        "source_shapes": np.array([g.source_shape for g in found], dtype=np.int64),
+        "numbers": np.array([g.number for g in found], dtype=np.int64),
+        "placements": np.array([s.placement for s in slices], dtype=np.float64),
+    }
+
+
 @dataclass(frozen=True, eq=False)
 class Pack:
     """The slices of one dataset at one resolution, opened from its folder.
 
     key: hash of path, size and mtime of every file and of the settings: finds the pack again.
-    content: digest of pixels, labels, classes and splits: survives a moved root and says that two packs are the same.
-    images: (n, c, h, w) uint8 or uint16, memory-mapped.  labels: (n,) index into class_names, -1 without a label.
+    content: digest of all arrays, labels, classes and splits: survives a moved root; equal means the same pack.
+    images: (n, c, h, w) uint8 or uint16, memory-mapped.  masks: (n, 1, h, w) uint8 labels, UNKNOWN where nobody said.
+    conditions: (n, d, h, w), what the images are to be made from.  Both None where the dataset has none.
+    labels: (n,) index into class_names, -1 without a label.
     patients: (n,) patient, or the group that stands for one.  files: (n,) path below the root.
-    splits: indices of "train", "val" and "test"; images taken out of training stand in none.
-    low, high: (n,) values that became -1 and 1.  intensity: the codec's config.  provides: {"image"} or with "label".
+    splits: indices of "train", "val" and "test"; images taken out of training stand in none, augmented copies neither.
+    others: the same for the images of the other set of an unpaired translation.
+    copies: (n,) 0 for an image of the dataset, k for its k-th augmented copy.
+    low, high: (n, c) values that became -1 and 1 when packed; condition_low, condition_high: (n, d).
+    affines, source_affines, source_shapes, numbers, placements: see geometry().
+    intensity: the codec of what tensor() gives.  stored: the codec of the stored values; they differ for CT of 16 bits,
+    whose window acts on reading.  provides: "image" and what else there is of "label", "mask", "condition".
     """
 
     folder: Path
     key: str
     content: str
     images: np.memmap
+    masks: np.memmap | None
+    conditions: np.memmap | None
     labels: Int[ndarray, " n"]
     class_names: list[str]
     patients: ndarray
     files: ndarray
     splits: dict[str, Int[ndarray, " m"]]
-    low: Float[ndarray, " n"]
-    high: Float[ndarray, " n"]
+    others: dict[str, Int[ndarray, " k"]]
+    copies: Int[ndarray, " n"]
+    low: Float[ndarray, "n c"]
+    high: Float[ndarray, "n c"]
+    affines: Float[ndarray, "n 4 4"]
+    source_affines: Float[ndarray, "n 4 4"]
+    source_shapes: Int[ndarray, "n 3"]
+    numbers: Int[ndarray, " n"]
+    placements: Float[ndarray, "n 4"]
     name: str
     resolution: int
     channels: int
     bits: int
+    stored: dict[str, Any]
     intensity: dict[str, Any]
     provides: frozenset[str]
+    condition_low: Float[ndarray, "n d"] | None = None
+    condition_high: Float[ndarray, "n d"] | None = None
 
     @classmethod
-    def open(cls, folder: Path | str) -> "Pack":
-        """Open a prepared pack; its pixels stay on disk until they are used."""
+    def open(cls, folder: Path | str, *, intensity: dict[str, Any] | None = None) -> "Pack":
+        """Open a prepared pack; its pixels stay on disk until they are used.
+
+        intensity: config of the codec to read with; it must be the stored one, or a window on stored HU.
+        """
         folder = Path(folder)
         facts = json.loads((folder / "pack.json").read_text(encoding="utf-8"))
         with np.load(folder / "table.npz", allow_pickle=False) as table:
             columns = {name: table[name] for name in table.files}
-        splits = columns.pop("splits")
-        provides = frozenset(facts.pop("provides"))
+        splits, domains = columns.pop("splits"), columns.pop("domains")
+        original, target = columns["copies"] == 0, domains == "target"
         del facts["format"]
+        intensity = intensity or facts["stored"]
+        if intensity != facts["stored"]:
+            facts["content"] = hashlib.sha256(f"{facts['content']} {intensity}".encode()).hexdigest()
         return cls(
             folder=folder,
             images=np.load(folder / "images.npy", mmap_mode="r"),
-            splits={split: np.flatnonzero(splits == split) for split in SPLITS},
-            provides=provides,
+            masks=_array(folder / "masks.npy"),
+            conditions=_array(folder / "conditions.npy"),
+            splits={split: np.flatnonzero((splits == split) & original & target) for split in SPLITS},
+            others={split: np.flatnonzero((splits == split) & original & ~target) for split in SPLITS},
+            provides=frozenset(facts.pop("provides")),
+            class_names=columns.pop("class_names").tolist(),
+            intensity=intensity,
             **columns,
             **facts,
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Workers that are spawned open the folder again instead of receiving its pixels."""
-        return Pack.open, (self.folder,)
+        return partial(Pack.open, intensity=self.intensity), (self.folder,)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def pixels(self, indices: Int[ndarray, " b"] | Sequence[int]) -> Tensor:
         """Quantised slices (b, c, h, w) as they are stored; uint16 stays uint16."""
-        return torch.from_numpy(np.asarray(self.images).take(indices, axis=0))
+        return gather(self.images, indices)
+
+    def training(self, split: str) -> Int[ndarray, " m"]:
+        """The indices that training draws from: those of the split, and behind them their augmented copies."""
+        mine = self.splits[split]
+        return np.concatenate([mine, np.flatnonzero(self.copies > 0)]) if split == "train" else mine
 
     def tensor(self, indices: Int[ndarray, " b"] | Sequence[int]) -> Float[Tensor, "b c h w"]:
         """Slices in [-1, 1]."""
-        return to_float(self.pixels(indices))
+        return self.floats(self.pixels(indices))
+
+    def floats(self, pixels: Tensor) -> Float[Tensor, "b c h w"]:
+        """Stored pixels in [-1, 1] of the codec `intensity`, on their device."""
+        image = to_float(pixels)
+        if self.intensity == self.stored:
+            return image
+        (low, high), (from_low, from_high) = codec_range(self.intensity), codec_range(self.stored)
+        scale = (from_high - from_low) / (high - low)
+        offset = (from_low + from_high - low - high) / (high - low)
+        return image.mul_(scale).add_(offset).clamp_(-1, 1)
+
+    def width(self, indices: Int[ndarray, " b"]) -> Float[ndarray, " b"]:
+        """How much of the source's unit lies between -1 and 1 of each slice's first channel, in what tensor() gives."""
+        if self.intensity != self.stored:
+            low, high = codec_range(self.intensity)
+            return np.full(len(indices), high - low, dtype=np.float32)
+        return self.high[indices, 0] - self.low[indices, 0]
+
+    def ranges(self) -> list[list[float]]:
+        """The values that -1 and 1 stand for in what tensor() gives, one pair a channel: the median over slices."""
+        if self.intensity != self.stored:
+            return [list(codec_range(self.intensity))] * self.channels
+        middle = np.median(np.stack([self.low, self.high], axis=-1), axis=0)  # (c, 2)
+        return [[float(low), float(high)] for low, high in middle]
+
+    def geometry(self, index: int) -> Geometry | None:
+        """Where the picture of slice `index` lies, as its file says; None for files that do not.
+
+        placements[index] is (row, column, row step, column step) in that picture: packed pixel (y, x) has its centre
+        at (row + y * row step, column + x * column step).
+        """
+        if self.numbers[index] < 0:
+            return None
+        shape = tuple(int(side) for side in self.source_shapes[index])
+        return Geometry(self.affines[index], self.source_affines[index], shape, int(self.numbers[index]))
+
+    def affine(self, index: int) -> Float[ndarray, "4 4"] | None:
+        """Takes (column, row, 0, 1) of packed slice `index` to millimetres in RAS; None where nobody knows."""
+        geometry = self.geometry(index)
+        if geometry is None:
+            return None
+        row, column, row_step, column_step = self.placements[index]
+        placed = np.array([[column_step, 0, 0, column], [0, row_step, 0, row], [0, 0, 1, 0], [0, 0, 0, 1]])
+        return geometry.affine @ placed
+
+    @property
+    def spacing(self) -> tuple[float, float, float] | None:
+        """Median millimetres from row to row, column to column and slice to slice of packed slices, where known."""
+        known = np.flatnonzero((self.numbers >= 0) & (self.copies == 0))
+        if not len(known):
+            return None
+        norms = np.linalg.norm(self.affines[known][:, :3, :3], axis=1)  # (n, 3): column, row, slice
+        steps = self.placements[known][:, 2:]
+        each = np.stack([norms[:, 1] * steps[:, 0], norms[:, 0] * steps[:, 1], norms[:, 2]])
+        row, column, between = (float(value) for value in np.median(each, axis=1))
+        return row, column, between
 
     def batches(self, indices: Int[ndarray, " m"], *, batch_size: int = 256) -> "PackBatches":
         """The slices of `indices` in order as batches, as often as one iterates."""
         return PackBatches(self, np.asarray(indices), batch_size)
+
+
+def _array(path: Path) -> np.memmap | None:
+    return np.load(path, mmap_mode="r") if path.exists() else None
+
+
+def unit_of(config: dict[str, Any]) -> str:
+    """What the values of a codec are: "grey", "hu", or "any"."""
+    from hydra.utils import instantiate
+
+    return instantiate(config).unit
+
+
+def codec_range(config: dict[str, Any]) -> tuple[float, float]:
+    """The values that a codec with a fixed range turns into -1 and 1."""
+    from hydra.utils import instantiate
+
+    return instantiate(config).range()
 
 
 @dataclass(frozen=True, eq=False)

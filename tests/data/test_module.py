@@ -11,7 +11,7 @@ from PIL import Image
 
 from medsynth.augment.affine import Affine
 from medsynth.batch import Batch
-from medsynth.data.module import ImageDataModule, stream
+from medsynth.data.module import ImageDataModule
 from medsynth.data.pack import Pack
 from medsynth.data.prepare_pack import prepare_pack
 from medsynth.errors import UserError
@@ -55,16 +55,6 @@ def test_a_batch_is_what_the_losses_expect(pack: Pack) -> None:
         assert batch["image"].abs().max() <= 1
         assert batch["label"].dtype == torch.int64
         assert batch["row"].tolist() == list(range(16))
-
-
-def test_every_epoch_is_another_permutation_and_batches_straddle() -> None:
-    whole = stream(range(0, 30), count=10, seed=0)
-    epochs = whole.reshape(3, 10)
-    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
-    assert len({tuple(epoch) for epoch in epochs}) == 3
-    assert np.array_equal(
-        np.concatenate([stream(range(k, k + 7), count=10, seed=0) for k in range(0, 28, 7)]), whole[:28]
-    )
 
 
 def test_no_image_comes_again_before_all_others_came(pack: Pack) -> None:

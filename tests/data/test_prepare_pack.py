@@ -180,7 +180,7 @@ def test_an_empty_folder_is_one_line(name: str, tmp_path: Path, config: Config) 
     [
         ({"fit": "squeeze"}, "data.fit=squeeze must be one of pad, stretch, crop"),
         ({"bits": 12}, "data.bits=12 must be one of 8, 16"),
-        ({"channels": 2}, "data.channels=2 must be one of 1, 3"),
+        ({"channels": 2}, "data.channels=2 must be 1 or 3"),
         ({"white": 0}, "data.white=0 must be above 0 or null"),
         ({"split": {"train": 0.8, "val": 0.1, "test": 0.2}}, "add up to 1"),
         (
@@ -228,13 +228,14 @@ def test_a_full_disk_leaves_no_half_a_pack(
 
 SLOW = """
 import json, sys, time
-import medsynth.data.prepare_pack as module
-decode = module.decode
-def slowly(path, decoder):
+import medsynth.data.packing as module
+from medsynth.data.prepare_pack import prepare_pack
+render = module.render
+def slowly(picture, decoder):
     time.sleep(float(sys.argv[2]))
-    return decode(path, decoder)
-module.decode = slowly
-print(module.prepare_pack(json.loads(sys.argv[1]), resolution=16).folder)
+    return render(picture, decoder)
+module.render = slowly
+print(prepare_pack(json.loads(sys.argv[1]), resolution=16).folder)
 """
 
 

@@ -1,6 +1,6 @@
 import torch
 
-from medsynth.viz.grid import grid, to_bytes
+from medsynth.viz.grid import grid, side_by_side, to_bytes
 
 
 def test_bytes_span_black_to_white_and_round():
@@ -16,3 +16,11 @@ def test_bytes_of_a_decoded_byte_are_that_byte():
 def test_a_grid_is_square_and_small_images_are_enlarged():
     assert grid(torch.zeros(9, 1, 16, 16)).size == (3 * 66 + 2, 3 * 66 + 2)
     assert grid(torch.zeros(4, 3, 128, 128), columns=4).size == (4 * 130 + 2, 132)
+
+
+def test_channels_that_are_no_colours_stand_side_by_side():
+    images = torch.stack([torch.full((8, 8), v) for v in (-1.0, 0.0, 0.5, 1.0)])[None]
+    shown = side_by_side(images)
+    assert shown.shape == (1, 1, 8, 32)
+    assert [shown[0, 0, 3, 8 * k + 4].item() for k in range(4)] == [-1.0, 0.0, 0.5, 1.0]
+    assert torch.equal(side_by_side(images[:, :3]), images[:, :3])

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medsynth.data.series import Groups, Looks, group_duplicates
-from medsynth.data.sources.source import Record, Source, is_image, walk_files
+from medsynth.data.sources.source import Listing, Record, Source, is_image, walk_files
 from medsynth.errors import UserError
 
 SIDES = {"training": "train", "testing": "test"}
@@ -22,7 +22,11 @@ class BrainTumorMRI(Source):
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
 
-    def records(self) -> list[Record]:
+    def files(self) -> list[Path]:
+        """Every image below the root."""
+        return [path for path in walk_files(self.root) if is_image(path)]
+
+    def records(self) -> Listing:
         """Every image in SIDE/CLASS/. Raises UserError when neither Training nor Testing is there."""
         found: list[Record] = []
         sides: set[str] = set()
@@ -40,12 +44,8 @@ class BrainTumorMRI(Source):
                 f"brain_tumor_mri: no folder Training or Testing with class folders under {self.root} "
                 f"(data.root). {self.origin}. Set data.root=DIR, or data.phantom=true for procedural images"
             )
-        return sorted(found, key=lambda r: (r.official_split != "train", r.label or "", str(r.path)))
+        return Listing(sorted(found, key=lambda r: (r.official_split != "train", r.label or "", str(r.path))))
 
     def groups(self, records: Sequence[Record], looks: Looks) -> Groups:
         """Exact and near duplicates, across classes and sides too."""
         return group_duplicates([str(r.path.relative_to(self.root)) for r in records], looks)
-
-    def notes(self, records: Sequence[Record]) -> list[str]:
-        """Nothing beyond the files."""
-        return []

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from medsynth.data.series import Groups, Looks, group_duplicates, group_patients
-from medsynth.data.sources.source import Record, Source, is_image, unwrap, walk_files
+from medsynth.data.sources.source import Listing, Record, Source, is_image, unwrap, walk_files
 from medsynth.errors import UserError
 
 
@@ -39,20 +39,25 @@ class ImageFolder(Source):
         self.table, self.file_column = table, file_column
         self.label_column, self.patient_column = label_column, patient_column
 
-    def records(self) -> list[Record]:
+    def files(self) -> list[Path]:
+        """Every image, and the table."""
+        table = [self.root / self.table] if self.table is not None else []
+        return [path for path in walk_files(self.root) if is_image(path)] + table
+
+    def records(self) -> Listing:
         """Every image, by path. Raises UserError for images beside class folders, and for a table that does not fit."""
         base = unwrap(self.root)
         folder = _folder if self.labels == "folders" else _no_folder
         found = [Record(path, label=folder(path, base)) for path in walk_files(base) if is_image(path)]
         if self.table is not None:
-            return self._with_table(found)
+            return Listing(self._with_table(found), notes=self._compared(found))
         flat = [record for record in found if record.label is None]
         if flat and len(flat) < len(found):
             raise UserError(
                 f"image_folder: {base} holds {len(flat):,} images beside folders with {len(found) - len(flat):,}; "
                 "move the former into a class folder, or set data.source.labels=none"
             )
-        return found
+        return Listing(found)
 
     def groups(self, records: Sequence[Record], looks: Looks) -> Groups:
         """Patients as the table names them; without one, identical and near-identical images stay together."""
@@ -61,10 +66,8 @@ class ImageFolder(Source):
             return group_patients([record.patient for record in records], names, looks)
         return group_duplicates(names, looks)
 
-    def notes(self, records: Sequence[Record]) -> list[str]:
+    def _compared(self, records: Sequence[Record]) -> list[str]:
         """How the table and the files differ."""
-        if self.table is None:
-            return []
         rows = self._rows()
         listed = {name for row in rows for name in _spellings(row)}
         files = {name for record in records for name in _spellings(record.path.relative_to(self.root).as_posix())}

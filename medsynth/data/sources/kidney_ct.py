@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medsynth.data.series import Groups, Looks, group_series
-from medsynth.data.sources.source import Record, Source, is_image, last_number, walk_files
+from medsynth.data.sources.source import Listing, Record, Source, is_image, last_number, walk_files
 from medsynth.errors import UserError
 
 CLASSES = ("Cyst", "Normal", "Stone", "Tumor")
@@ -27,26 +27,39 @@ class KidneyCT(Source):
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
 
-    def records(self) -> list[Record]:
-        """Every image in a class folder, by class and file number. Raises UserError without class folders."""
-        labels = {path: _class_of(path.relative_to(self.root)) for path in walk_files(self.root)}
-        found = [Record(p, label=c, number=last_number(p)) for p, c in labels.items() if c is not None and is_image(p)]
-        if not any(labels.values()):
+    def files(self) -> list[Path]:
+        """Every image in a class folder, and the tables."""
+        return [path for path in walk_files(self.root) if self._class(path) and is_image(path) or _is_table(path)]
+
+    def records(self) -> Listing:
+        """Every image in a class folder, by class and file number. Raises UserError without class folders.
+
+        Rows of kidneyData.csv without a file, and files without a row, are notes and no errors.
+        """
+        files = list(walk_files(self.root))
+        if not any(self._class(path) for path in files):
             raise UserError(
                 f"kidney_ct: no folder named {', '.join(CLASSES)} under {self.root} (data.root). {self.origin}. "
                 "Set data.root=DIR, or data.phantom=true for procedural images"
             )
-        return sorted(found, key=lambda r: (r.label or "", r.number is None, r.number or 0, str(r.path)))
+        images = [(path, self._class(path)) for path in files if is_image(path)]
+        found = [Record(path, label=label, number=last_number(path)) for path, label in images if label is not None]
+        names = {_table_name(str(record.path)) for record in found}
+        notes = [note for table in files if _is_table(table) for note in _compare(table, names)]
+        return Listing(
+            sorted(found, key=lambda r: (r.label or "", r.number is None, r.number or 0, str(r.path))), notes=notes
+        )
 
     def groups(self, records: Sequence[Record], looks: Looks) -> Groups:
         """Series of alike neighbours within a class; near-identical series are one."""
         return group_series([r.label or "" for r in records], [r.number for r in records], looks)
 
-    def notes(self, records: Sequence[Record]) -> list[str]:
-        """How kidneyData.csv and the files differ: rows without a file and files without a row are no errors."""
-        tables = [path for path in walk_files(self.root) if path.name.lower() == TABLE.lower()]
-        files = {_table_name(str(record.path)) for record in records}
-        return [note for table in tables for note in _compare(table, files)]
+    def _class(self, path: Path) -> str | None:
+        return _class_of(path.relative_to(self.root))
+
+
+def _is_table(path: Path) -> bool:
+    return path.name.lower() == TABLE.lower()
 
 
 def _class_of(path: Path) -> str | None:

@@ -1,25 +1,37 @@
-"""What every source of images says about the files of its layout, without decoding one."""
+"""What every source of images says about the files of its layout, without decoding one, and how it reads them."""
 
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from medsynth.data.series import Groups, Looks
+from medsynth.data.decode import read_image
+from medsynth.data.intensity import Intensity
+from medsynth.data.picture import Picture
+from medsynth.data.series import Groups, Looks, group_patients
 from medsynth.errors import UserError
 
 IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pgm", ".ppm"})
 
 
+Load = Callable[[], Picture]
+"""The work of one slice, done on another thread; raises BadImage."""
+
+
 @dataclass(frozen=True)
 class Record:
-    """One image on disk.
+    """An image, volume or series on disk: what is read at once, and belongs to one patient.
 
-    label: class name, None without labels.  patient: as the dataset names it, None when it does not.
+    path: its file, or the first of several.  label: class name, None without labels.
+    patient: as the dataset names it, never an identifier out of a header (see identity.py); None when it does not.
     number: file number where neighbouring numbers are neighbouring slices.
     official_split: "train" or "test" where the dataset publishes one; "train" may still give patients to val.
+    domain: "target", or "condition" for an image of the other set of an unpaired translation.
+    detail: what only its source needs to read it (further files, the mask's path, frame numbers).
     """
 
     path: Path
@@ -27,27 +39,63 @@ class Record:
     patient: str | None = None
     number: int | None = None
     official_split: str | None = None
+    domain: str = "target"
+    detail: Any = None
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A file, or a row of a table, that is no record, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All that a source found, in a fixed order."""
+
+    records: list[Record]
+    rejected: list[Rejected] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What else a person should know about the files, one sentence each: rows repaired, rows without a file."""
 
 
 class Source(ABC):
-    """Lists the images of one dataset layout. `origin` says in one sentence where a user gets the data."""
+    """Lists and reads the images of one dataset layout. `origin` says in one sentence where a user gets the data."""
 
     root: Path
     origin: str
     unit: str = "grey"
-    """What the values of decoded images are: "grey" (fraction of white) or "hu"."""
+    """What the values of pictures are: "grey" (fraction of white), "hu", or "signal" (MR)."""
+    channels: Sequence[int] = (1, 3)
+    """How many channels its images can be given: photographs grey or colour, volumes the number of modalities."""
+    white: float | None = None
+    """Stored value of image files that is white; None: 255 or 65535 by the file's type."""
 
     @abstractmethod
-    def records(self) -> list[Record]:
-        """Every image of the layout in a fixed order, or none. Raises UserError for a wrong layout."""
+    def files(self) -> list[Path]:
+        """Every file that decides what records() and read() give: images, masks, tables. Names alone, none is opened."""
 
     @abstractmethod
+    def records(self) -> Listing:
+        """Every image of the layout. Opens headers and tables at most. Raises UserError for a wrong layout."""
+
+    def read(self, record: Record, intensity: Intensity) -> Iterator[Load]:
+        """The slices of a record, in order, each to be loaded by any thread.
+
+        Raises BadImage, here or from a Load, when the record cannot be read: then none of its slices is kept. A volume
+        fits `intensity` to all of its values and hands the fitted codecs over with each picture.
+        """
+        yield partial(read_image, record.path, white=self.white)
+
     def groups(self, records: Sequence[Record], looks: Looks) -> Groups:
-        """One patient (or group that stands for one) per record, from what the dataset knows and how images look."""
+        """One patient (or group that stands for one) per slice, from what the dataset knows and how slices look.
 
-    @abstractmethod
-    def notes(self, records: Sequence[Record]) -> list[str]:
-        """What else a person should know about the files, one sentence each."""
+        records: the record of each slice, so one of n slices stands there n times.
+        """
+        names = [record.path.relative_to(self.root).as_posix() for record in records]
+        return group_patients([record.patient for record in records], names, looks)
 
 
 def _name_folder(error: OSError) -> None:

@@ -25,7 +25,7 @@ def noise() -> np.ndarray:
 def test_sides_and_classes_are_read_from_the_folders(tmp_path: Path, noise: np.ndarray) -> None:
     write(tmp_path / "archive", "Training", "glioma", "a.png", noise[0])
     write(tmp_path / "archive", "Testing", "notumor", "b.png", noise[1])
-    records = BrainTumorMRI(tmp_path).records()
+    records = BrainTumorMRI(tmp_path).records().records
     assert [(r.label, r.official_split) for r in records] == [("glioma", "train"), ("notumor", "test")]
 
 
@@ -65,4 +65,4 @@ def test_a_copy_in_another_class_is_warned_of(
 def test_folders_without_sides_are_refused(tmp_path: Path, noise: np.ndarray) -> None:
     write(tmp_path, ".", "glioma", "a.png", noise[0])
     with pytest.raises(UserError, match="no folder Training or Testing"):
-        BrainTumorMRI(tmp_path).records()
+        BrainTumorMRI(tmp_path).records().records

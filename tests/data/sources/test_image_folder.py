@@ -27,7 +27,7 @@ def images(tmp_path: Path) -> Callable[..., Path]:
 
 
 def labels(source: ImageFolder) -> dict[str, str | None]:
-    return {record.path.name: record.label for record in source.records()}
+    return {record.path.name: record.label for record in source.records().records}
 
 
 def test_a_flat_folder_has_no_labels(images: Callable[..., Path], config: Callable[..., dict[str, Any]]) -> None:
@@ -47,7 +47,7 @@ def test_the_first_folder_is_the_class_below_an_archives_nesting(images: Callabl
 def test_images_beside_class_folders_are_refused_with_both_ways_on(images: Callable[..., Path]) -> None:
     root = images("a.png", "ill/b.png", "well/c.png")
     with pytest.raises(UserError, match=r"1 images beside folders with 2; .*data\.source\.labels=none"):
-        ImageFolder(root).records()
+        ImageFolder(root).records().records
     assert labels(ImageFolder(root, labels="none")) == {"a.png": None, "b.png": None, "c.png": None}
 
 
@@ -55,9 +55,9 @@ def test_a_table_gives_labels_and_patients_whatever_the_spelling(images: Callabl
     root = images("s/A.png", "s/b.png", "t/c.png", "t/d.png")
     (root / "table.csv").write_text("image,finding,who\nS\\a.jpg,ill,1\nb,well,1\nt/c.png,ill,2\ngone.png,ill,3\n")
     source = ImageFolder(root, table="table.csv", file_column="image", label_column="finding", patient_column="who")
-    records = {r.path.name: (r.label, r.patient) for r in source.records()}
+    records = {r.path.name: (r.label, r.patient) for r in source.records().records}
     assert records == {"A.png": ("ill", "1"), "b.png": ("well", "1"), "c.png": ("ill", "2"), "d.png": ("t", None)}
-    assert source.notes(source.records()) == ["table.csv: 4 rows, 1 of them without a file; 1 files without a row"]
+    assert source.records().notes == ["table.csv: 4 rows, 1 of them without a file; 1 files without a row"]
 
 
 def test_patients_of_the_table_decide_the_splits(

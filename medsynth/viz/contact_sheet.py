@@ -1,0 +1,168 @@
+"""A picture of what a Pack holds, for a person to look at before training. It shows real patients: keep it with the pack."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int, UInt8
+from numpy import ndarray
+from PIL import Image, ImageDraw, ImageFont
+
+from medsynth.data.pack import Pack, gather
+from medsynth.data.picture import UNKNOWN
+from medsynth.viz.grid import to_bytes
+
+COLUMNS = 12
+SHARES = {"train": 8, "val": 2, "test": 2}  # of COLUMNS
+ROWS = 24
+TILE = 128  # pixels a side on the sheet
+CANDIDATES = 9  # slices of a patient among which the one with most labelled pixels is shown
+MARGIN, GAP, LINE, TITLE = 8, 4, 18, 150  # pixels
+COLOURS = ((255, 90, 70), (90, 200, 255), (255, 210, 60), (130, 230, 110), (220, 130, 255), (255, 150, 30))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the sheet: its title, and the split and index of each image that stands in it."""
+
+    title: str
+    cells: list[tuple[str, int]]
+
+
+def write_contact_sheet(pack: Pack, path: Path) -> Path:
+    """Write the sheet as PNG, beside its place and renamed; returns `path`."""
+    beside = path.with_name(f".{path.name}")
+    contact_sheet(pack).save(beside, format="PNG")
+    return beside.replace(path)
+
+
+def contact_sheet(pack: Pack) -> Image.Image:
+    """The sheet as an RGB picture.
+
+    Rows are classes, or splits where there are fewer than two classes; a further row shows the other set of an unpaired
+    dataset, and one augmented copies. Images in a row come from different patients as far as there are enough. Outlines
+    are masks, a colour a label. Channels that are no colours, and conditions, stand side by side in a cell.
+    """
+    rows = rows_of(pack)
+    across = len(_pictures(pack, rows[0].cells[0][1])) * TILE + GAP
+    height = LINE + TILE + GAP
+    size = TITLE + max(len(row.cells) for row in rows) * across + MARGIN, 2 * MARGIN + 2 * LINE + len(rows) * height
+    sheet = Image.new("RGB", size, (24, 24, 24))
+    draw = ImageDraw.Draw(sheet)
+    _draw_heading(draw, pack, shown=len(rows))
+    for number, row in enumerate(rows):
+        _draw_row(sheet, draw, pack, row, top=MARGIN + 2 * LINE + number * height, across=across)
+    return sheet
+
+
+def rows_of(pack: Pack) -> list[Row]:
+    """What stands where: ROWS rows at most, none without images."""
+    pictures = _pictures(pack, 0)
+    share = {split: max(1, count // len(pictures)) for split, count in SHARES.items()}
+    whole = max(2, COLUMNS // len(pictures))
+    rows = []
+    if len(pack.class_names) > 1:
+        for label, name in [*enumerate(pack.class_names), (-1, "(no label)")]:
+            rows.append(_row(pack, name, {s: i[pack.labels[i] == label] for s, i in pack.splits.items()}, share))
+    else:
+        rows += [_row(pack, split, {split: images}, {split: whole}) for split, images in pack.splits.items()]
+    rows.append(_row(pack, "other set", pack.others, share))
+    rows.append(_row(pack, "augmented copies", {"train": np.flatnonzero(pack.copies > 0)}, {"train": whole}))
+    return [row for row in rows if row.cells][:ROWS]
+
+
+def _row(pack: Pack, name: str, images: Mapping[str, Int[ndarray, " n"]], counts: Mapping[str, int]) -> Row:
+    every = np.concatenate(list(images.values()))
+    title = f"{name}\n{len(every):,} images\n{len(set(pack.patients[every])):,} groups"
+    return Row(title, [(split, i) for split, chosen in images.items() for i in choose(pack, chosen, counts[split])])
+
+
+def choose(pack: Pack, images: Int[ndarray, " n"], count: int) -> list[int]:
+    """`count` of these images, of as many patients as there are; of each the slice that shows most of the mask, or the
+    middle one."""
+    patients = dict.fromkeys(pack.patients[images].tolist())
+    chosen = [_telling(pack, images[pack.patients[images] == name]) for name in _evenly(list(patients), count)]
+    rest = [int(i) for i in images if i not in chosen]
+    return chosen + _evenly(rest, count - len(chosen))
+
+
+def _evenly[T](items: Sequence[T], count: int) -> list[T]:
+    """`count` items from the first to the last, or all where there are fewer."""
+    places = np.linspace(0, len(items) - 1, min(count, len(items))) if len(items) != 1 else [0][:count]
+    return [items[round(place)] for place in places]
+
+
+def _telling(pack: Pack, images: Int[ndarray, " n"]) -> int:
+    candidates = _evenly(images.tolist(), CANDIDATES)
+    if pack.masks is not None:
+        masks = gather(pack.masks, candidates)
+        areas = ((masks > 0) & (masks != UNKNOWN)).flatten(1).sum(1)
+        if areas.max() > 0:
+            return candidates[int(areas.argmax())]
+    return candidates[len(candidates) // 2]
+
+
+def _draw_heading(draw: ImageDraw.ImageDraw, pack: Pack, *, shown: int) -> None:
+    font = ImageFont.load_default(13)
+    text = f"{pack.name} at {pack.resolution}x{pack.resolution}: {len(pack):,} images. Real patients: do not share."
+    if (classes := len(pack.class_names)) > shown:
+        text += f" {shown} of {classes:,} classes are shown."
+    draw.text((MARGIN, MARGIN), text, fill=(255, 255, 255), font=font)
+    left = MARGIN
+    for label in _labels(pack) if pack.masks is not None else []:
+        draw.text((left, MARGIN + LINE), f"label {label}", fill=_colour(label), font=font)
+        left += 70
+
+
+def _labels(pack: Pack) -> list[int]:
+    """Labels on the slices that are shown."""
+    shown = [index for row in rows_of(pack) for _, index in row.cells]
+    assert pack.masks is not None
+    return [label for label in gather(pack.masks, shown).unique().tolist() if label not in (0, UNKNOWN)]
+
+
+def _draw_row(sheet: Image.Image, draw: ImageDraw.ImageDraw, pack: Pack, row: Row, *, top: int, across: int) -> None:
+    font = ImageFont.load_default(13)
+    draw.multiline_text((MARGIN, top + LINE), row.title, fill=(255, 255, 255), font=font)
+    for place, (split, index) in enumerate(row.cells):
+        left = TITLE + place * across
+        if place == 0 or row.cells[place - 1][0] != split:
+            draw.text((left, top), split, fill=(170, 170, 170), font=font)
+        for k, picture in enumerate(_pictures(pack, index)):
+            sheet.paste(Image.fromarray(picture), (left + k * TILE, top + LINE))
+
+
+def _pictures(pack: Pack, index: int) -> list[UInt8[ndarray, "t t 3"]]:
+    """An image, its condition and its mask as tiles: the mask as outlines on the image."""
+    views = [pack.tensor([index])[0]]
+    if pack.conditions is not None:
+        views.append(pack.floats(gather(pack.conditions, [index]))[0])
+    planes = [plane for view in views for plane in (view[None] if len(view) == 3 else view[:, None])]
+    tiles = [_tile(to_bytes(plane).numpy()) for plane in planes]
+    if pack.masks is not None:
+        mask = Image.fromarray(np.asarray(pack.masks[index, 0])).resize((TILE, TILE), Image.Resampling.NEAREST)
+        _outline(tiles[0], np.asarray(mask))
+    return tiles
+
+
+def _tile(plane: UInt8[ndarray, "c h w"]) -> UInt8[ndarray, "t t 3"]:
+    """Small images are enlarged pixel by pixel, so that one sees them as they are; large ones are averaged."""
+    image = Image.fromarray(np.moveaxis(np.broadcast_to(plane, (3, *plane.shape[1:])), 0, -1).copy())
+    how = Image.Resampling.NEAREST if image.width <= TILE else Image.Resampling.BOX
+    return np.array(image.resize((TILE, TILE), how))
+
+
+def _outline(tile: UInt8[ndarray, "t t 3"], mask: UInt8[ndarray, "t t"]) -> None:
+    """Paint the pixels of each label that touch another one."""
+    padded = np.pad(mask, 1, mode="edge")
+    around = [padded[1:-1, :-2], padded[1:-1, 2:], padded[:-2, 1:-1], padded[2:, 1:-1]]
+    edge = np.any([neighbour != mask for neighbour in around], axis=0)
+    for label in np.unique(mask):
+        if label not in (0, UNKNOWN):
+            tile[edge & (mask == label)] = _colour(int(label))
+
+
+def _colour(label: int) -> tuple[int, int, int]:
+    return COLOURS[(label - 1) % len(COLOURS)]
