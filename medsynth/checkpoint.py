@@ -33,8 +33,8 @@ UNREADABLE = (RuntimeError, EOFError, KeyError, ValueError, TypeError, OSError, 
 class LoadedRun:
     """A trained model and where it came from.
 
-    intensity: config of the codec of its images.  ranges: the values of -1 and 1, one pair a channel; of a codec that is
-    fitted to each volume, the median of the training data.  spacing: median millimetres from row to row, column to
+    intensity: config of the codec of its images.  ranges: the values of -1 and 1, one pair a channel; of a codec that
+    is fitted to each volume, the median of the training data.  spacing: median millimetres from row to row, column to
     column and slice to slice of the training data; None where nobody knows.
     """
 

@@ -9,15 +9,18 @@ from medsynth.errors import say
 
 
 def prepare(config: dict[str, Any]) -> dict[str, Any]:
-    """Find or make the Pack of config["data"] at config["resolution"], print its table; returns the verb's JSON."""
+    """Find or make the Pack of config["data"] at config["resolution"], print its table and draw its contact sheet;
+    returns the verb's JSON."""
     from medsynth.data.prepare_pack import prepare_pack
     from medsynth.networks import check_resolution
+    from medsynth.viz.contact_sheet import write_contact_sheet
 
     check_resolution(config["resolution"])
-    pack = prepare_pack(config["data"], resolution=config["resolution"])
+    pack = prepare_pack(config["data"], resolution=config["resolution"], augment=config["augment"])
     path = pack.folder / "prepare.json"
     report = json.loads(path.read_text(encoding="utf-8"))
-    for line in table(report):
+    sheet = write_contact_sheet(pack, pack.folder / "contact_sheet.png")
+    for line in [*table(report), f"look at   {sheet}"]:
         say(line)
     return {
         "pack": str(pack.folder),
@@ -27,6 +30,7 @@ def prepare(config: dict[str, Any]) -> dict[str, Any]:
         "patients": report["patients"],
         "rejected": len(report["rejected"]),
         "prepare_json": str(path),
+        "contact_sheet": str(sheet),
     }
 
 
@@ -41,20 +45,76 @@ def table(report: dict[str, Any]) -> list[str]:
     totals = [f"{entry['images']:,}" for entry in splits.values()]
     rows.append(["all", f"{report['images']:,}", *totals, f"{report['patients']:,}", ""])
     in_splits = ", ".join(f"{split} {entry['patients']:,}" for split, entry in splits.items())
+    facts = {
+        "groups": f"{kind}: {in_splits}",
+        "sizes": _counts(report["sizes"]),
+        **_volumes(report),
+        "modes": _counts(report["modes"]),
+        "values": _values(report["intensities"]),
+        **_masks(report),
+        "files": _files(report),
+    }
+    named = [
+        *facts.items(),
+        *(("rejected", f"{count:,} x {reason}") for reason, count in report["integrity"]["reasons"].items()),
+        *(("note", note) for note in report["notes"]),
+        *(("joined", text) for text in report["groups"].get("joined", [])[:10]),
+        *(("warning", text) for text in report["warnings"]),
+        *(("advice", f"{key}={entry['value']}: {entry['reason']}") for key, entry in report["advice"].items()),
+        ("pack", report["pack"]),
+    ]
+    side = report["resolution"]
     return [
         "",
-        f"{report['name']} at {report['resolution']}x{report['resolution']}, from {Path(report['root'])}",
+        f"{report['name']} at {side}x{side}, from {Path(report['root'])}",
         *_aligned(rows),
-        f"groups    {kind}: {in_splits}",
-        f"sizes     {_counts(report['sizes'])}",
-        f"modes     {_counts(report['modes'])}",
-        f"rejected  {len(report['rejected']):,}   left out of training {len(report['excluded']):,}   "
-        f"ignored {_counts(report['ignored']) or 0}   sets of identical images {len(report['duplicates']):,}",
-        *(f"note      {note}" for note in report["notes"]),
-        *(f"joined    {text}" for text in report["groups"].get("joined", [])[:10]),
-        *(f"warning   {text}" for text in report["warnings"]),
-        f"pack      {report['pack']}",
+        *(f"{name.ljust(9)} {text}" for name, text in named),
     ]
+
+
+def _volumes(report: dict[str, Any]) -> dict[str, str]:
+    """Spacings, orientations and slices of volumes; nothing for files that do not say them."""
+    if not report["spacings_mm"]:
+        return {}
+    spacings = [f"{axis} {_spread(spread)}" for axis, spread in report["spacings_mm"].items()]
+    return {
+        "spacings": f"mm: {', '.join(spacings)}",
+        "axes": _counts(report["orientations"]),
+        "volumes": f"{report['integrity']['read']:,}, of {_spread(report['images_a_file'])} images",
+    }
+
+
+def _spread(spread: dict[str, float]) -> str:
+    """The median, and the extremes where they differ."""
+    if spread["min"] == spread["max"]:
+        return f"{spread['median']:g}"
+    return f"{spread['median']:g} ({spread['min']:g} to {spread['max']:g})"
+
+
+def _values(values: dict[str, Any]) -> str:
+    unit = {"grey": "of white", "hu": "HU", "signal": "signal"}[values["unit"]]
+    inner = values["percentiles"]
+    return (
+        f"{values['min']:g} to {values['max']:g} {unit}; 99% of them {inner['0.5']:g} to {inner['99.5']:g}, "
+        f"median {inner['50']:g}"
+    )
+
+
+def _masks(report: dict[str, Any]) -> dict[str, str]:
+    masks = report["masks"]
+    if not masks:
+        return {}
+    shares = ", ".join(f"{label} in {share:.0%}" for label, share in masks["labels"].items())
+    return {"masks": f"{masks['images']:,} of {report['images']:,} images; label {shares}"}
+
+
+def _files(report: dict[str, Any]) -> str:
+    found = report["integrity"]
+    return (
+        f"{found['files']:,} ({found['bytes'] / 1e6:,.1f} MB): read {found['read']:,}, rejected {found['rejected']:,}, "
+        f"left out of training {len(report['excluded']):,} images, ignored {_counts(report['ignored']) or 0}, "
+        f"sets of identical images {len(report['duplicates']):,}"
+    )
 
 
 def _sizes(sizes: list[int]) -> str:

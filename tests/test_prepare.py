@@ -7,9 +7,9 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from medsynth.data.prepare_pack import KEYS
+from medsynth.data.settings import KEYS, LIFTED
 from medsynth.errors import UserError
-from medsynth.prepare import prepare
+from medsynth.prepare import prepare, table
 
 CONF = sorted((Path(__file__).parents[1] / "conf" / "data").glob("*.yaml"))
 
@@ -17,7 +17,7 @@ CONF = sorted((Path(__file__).parents[1] / "conf" / "data").glob("*.yaml"))
 def config(name: str, root: Path) -> dict[str, Any]:
     path = next(path for path in CONF if path.stem == name)
     data: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    return {"data": {**data, "root": str(root)}, "resolution": 16}
+    return {"data": {**data, "root": str(root)}, "resolution": 16, "augment": {}}
 
 
 @pytest.fixture
@@ -34,11 +34,17 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_answer_holds_paths_and_counts(root: Path) -> None:
     answer = prepare(config("image_folder", root))
-    assert answer.keys() == {"pack", "images", "classes", "splits", "patients", "rejected", "prepare_json"}
+    assert answer.keys() == {
+        "pack", "images", "classes", "splits", "patients", "rejected", "prepare_json", "contact_sheet"
+    }  # fmt: skip
     assert answer["classes"] == {"ill": 10, "well": 20}
     assert answer["splits"] == {"train": 24, "val": 3, "test": 3}
     assert (answer["images"], answer["rejected"]) == (30, 1)
     assert json.loads(Path(answer["prepare_json"]).read_text())["pack"] == answer["pack"]
+    assert Path(answer["contact_sheet"]).parent == Path(answer["pack"])
+    with Image.open(answer["contact_sheet"]) as sheet:
+        assert sheet.width > 600
+    assert "ill/bad.png,rejected" in (Path(answer["pack"]) / "files.csv").read_text()
     assert json.loads(json.dumps(answer)) == answer
 
 
@@ -51,6 +57,50 @@ def test_people_read_a_table_on_stderr_and_stdout_stays_empty(root: Path, capsys
     assert lines["well"][:6] == ["well", "20", "16", "2", "2", "20"]
     assert "8x8 15, 8x9 15" in err
     assert "bad.png: not an image" in err
+    assert lines["rejected"] == ["rejected", "1", "x", *"not an image Pillow can read".split()]
+    assert "31 (" in err  # files, bytes, and what became of them
+    assert "read 30, rejected 1" in err
+    assert lines["values"][-2] == "median"
+    assert "advice    resolution=16: " in err
+    assert "warning   class ill has 10 images with their duplicates: expect" in err
+    assert f"look at   {next((root.parent / 'cache').rglob('contact_sheet.png'))}" in err
+
+
+def volume_report() -> dict[str, Any]:
+    """A prepare.json of two volumes with masks."""
+    spread = {"min": 0.7, "median": 0.75, "max": 0.8}
+    counts = {"images": 5, "patients": 2, "classes": {"(no label)": 5}}
+    groups = {"groups": 2, "sizes": [3, 2]}
+    return {
+        "name": "lits", "resolution": 64, "root": "/data", "pack": "/cache/pack", "images": 5, "patients": 2,
+        "classes": {"(no label)": 5}, "splits": {"train": counts}, "modes": {"int16": 5}, "sizes": {"512x512": 5},
+        "groups": {"kind": "patients", "classes": {"(no label)": groups}, "joined": ["a = b: twins"]},
+        "spacings_mm": {"row": {**spread, "different": 2}, "slice": {"min": 5, "median": 5, "max": 5, "different": 1}},
+        "orientations": {"LAS": 1, "RAS": 1}, "images_a_file": {"min": 2, "median": 2.5, "max": 3},
+        "intensities": {"unit": "hu", "min": -1024, "max": 1500, "percentiles": {"0.5": -1000, "50": -20, "99.5": 900}},
+        "masks": {"images": 3, "labels": {"0": 1.0, "1": 0.5}, "unknown": 0.0},
+        "integrity": {"files": 4, "bytes": 2_500_000, "read": 2, "rejected": 3, "reasons": {"empty": 2, "torn": 1}},
+        "rejected": [], "excluded": [], "ignored": {}, "duplicates": [], "notes": ["2 rows repaired"], "warnings": [],
+        "advice": {"resolution": {"value": 256, "reason": "the pictures are large"}},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "spacings  mm: row 0.75 (0.7 to 0.8), slice 5",
+        "axes      LAS 1, RAS 1",
+        "volumes   2, of 2.5 (2 to 3) images",
+        "values    -1024 to 1500 HU; 99% of them -1000 to 900, median -20",
+        "masks     3 of 5 images; label 0 in 100%, 1 in 50%",
+        "rejected  2 x empty",
+        "rejected  1 x torn",
+        "note      2 rows repaired",
+        "advice    resolution=256: the pictures are large",
+    ],
+)
+def test_the_table_of_volumes_says(line: str) -> None:
+    assert line in table(volume_report())
 
 
 def test_a_resolution_that_no_network_has_is_refused(root: Path) -> None:
@@ -61,6 +111,8 @@ def test_a_resolution_that_no_network_has_is_refused(root: Path) -> None:
 @pytest.mark.parametrize("path", CONF, ids=lambda path: path.stem)
 def test_every_data_yaml_has_the_keys_that_a_pack_needs(path: Path) -> None:
     data = OmegaConf.load(path)
-    assert {str(key) for key in data} == KEYS - {"content"}
+    keys = {str(key) for key in data}
+    assert KEYS - {"content"} <= keys
+    assert keys <= KEYS | LIFTED
     assert data["name"] == path.stem
     assert path.read_text().startswith("# ")

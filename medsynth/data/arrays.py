@@ -71,7 +71,7 @@ class ArrayFile:
             self._write(self._blank())
 
     def _blank(self) -> ndarray:
-        assert self.missing is not None, f"{self.path.name} takes no missing slice"
+        assert self.missing is not None and self.shape is not None, f"{self.path.name} takes no missing slice"
         return np.full(self.shape, self.missing, self.dtype)
 
     def _write(self, value: ndarray) -> None:

@@ -187,7 +187,7 @@ def _percentiles(values: Float[ndarray, "..."]) -> dict[str, float]:
 
 def _masks(slices: Sequence[Slice]) -> dict[str, Any]:
     """Images with a mask, the share of them that shows each label, and the share with pixels that nobody labelled."""
-    shown = [set(np.unique(s.mask).tolist()) for s in slices if s.mask is not None]
+    shown = [set(s.labels) for s in slices if s.labels is not None]
     if not shown:
         return {}
     counts = Counter(label for labels in shown for label in labels)

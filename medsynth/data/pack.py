@@ -117,9 +117,9 @@ class Pack:
         splits, domains = columns.pop("splits"), columns.pop("domains")
         original, target = columns["copies"] == 0, domains == "target"
         del facts["format"]
-        intensity = intensity or facts["stored"]
-        if intensity != facts["stored"]:
-            facts["content"] = hashlib.sha256(f"{facts['content']} {intensity}".encode()).hexdigest()
+        codec: dict[str, Any] = intensity or facts["stored"]
+        if codec != facts["stored"]:
+            facts["content"] = hashlib.sha256(f"{facts['content']} {codec}".encode()).hexdigest()
         return cls(
             folder=folder,
             images=np.load(folder / "images.npy", mmap_mode="r"),
@@ -129,7 +129,7 @@ class Pack:
             others={split: np.flatnonzero((splits == split) & original & ~target) for split in SPLITS},
             provides=frozenset(facts.pop("provides")),
             class_names=columns.pop("class_names").tolist(),
-            intensity=intensity,
+            intensity=codec,
             **columns,
             **facts,
         )
@@ -186,8 +186,8 @@ class Pack:
         """
         if self.numbers[index] < 0:
             return None
-        shape = tuple(int(side) for side in self.source_shapes[index])
-        return Geometry(self.affines[index], self.source_affines[index], shape, int(self.numbers[index]))
+        x, y, z = (int(side) for side in self.source_shapes[index])
+        return Geometry(self.affines[index], self.source_affines[index], (x, y, z), int(self.numbers[index]))
 
     def affine(self, index: int) -> Float[ndarray, "4 4"] | None:
         """Takes (column, row, 0, 1) of packed slice `index` to millimetres in RAS; None where nobody knows."""

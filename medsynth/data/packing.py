@@ -53,9 +53,11 @@ def make_pack(
         assignment = _split(settings, records, groups, home.parent / "splits.csv")
         table = _table(settings, records, slices, groups, assignment)
         if copies is not None:
-            table = _append_copies(arrays, table, copies, seed=settings.seed, bits=settings.decoder.bits, progress=progress)
+            table = _append_copies(
+                arrays, table, copies, seed=settings.seed, bits=settings.decoder.bits, progress=progress
+            )
         content = arrays.finish()
-    np.savez(partial / "table.npz", **table)
+    np.savez(partial / "table.npz", allow_pickle=False, **table)
     _check_written(partial, settings, looks)
     facts = _facts(settings, table, slices, key=key, content=content)
     report = fingerprint(
@@ -75,9 +77,7 @@ def _list(settings: Settings) -> Listing:
     if not listing.records:
         lost = [f"{_relative(entry.path, settings)}: {entry.reason}" for entry in listing.rejected]
         named = f"; {len(lost):,} files cannot be used, the first: {lost[0]}" if lost else ""
-        raise UserError(
-            f"{settings.name}: no image in {settings.root} (data.root). {settings.source.origin}{named}"
-        )
+        raise UserError(f"{settings.name}: no image in {settings.root} (data.root). {settings.source.origin}{named}")
     return listing
 
 
@@ -162,8 +162,7 @@ def _write_slices(
 
 def _without_pixels(rendered: Slice) -> Slice:
     """A view would keep all pixels in memory."""
-    mask = None if rendered.mask is None else np.unique(rendered.mask).reshape(1, 1, -1)  # the labels that it holds
-    return replace(rendered, pixels=rendered.pixels[:, :0, :0].copy(), mask=mask, condition=None)
+    return replace(rendered, pixels=rendered.pixels[:, :0, :0].copy(), mask=None, condition=None)
 
 
 def _rendered(settings: Settings, records: Sequence[Record]) -> Iterator[tuple[Record, Iterator[Slice]]]:
@@ -185,13 +184,12 @@ def _rendered(settings: Settings, records: Sequence[Record]) -> Iterator[tuple[R
                 yield reason
 
     def slices() -> Iterator[Slice]:
-        while ahead and not isinstance(ahead[0], Record):
-            item = ahead.popleft()
+        while ahead and not isinstance(item := ahead[0], Record):
+            ahead.popleft()
             look_ahead()
-            if isinstance(item, BadImage):
-                _skip(ahead, look_ahead)
-                raise item
             try:
+                if isinstance(item, BadImage):
+                    raise item
                 result = item.result()
             except BadImage:
                 _skip(ahead, look_ahead)
@@ -337,7 +335,7 @@ def _facts(
     provides = ["image"]
     if class_names and min(labels) >= 0:
         provides.append("label")
-    if all(s.mask is not None and UNKNOWN not in s.mask for s in slices):
+    if all(s.labels is not None and UNKNOWN not in s.labels for s in slices):
         provides.append("mask")
     if len(slices[0].condition_low) or "condition" in table["domains"]:
         provides.append("condition")

@@ -1,6 +1,7 @@
 """A Picture to a slice of a Pack: weigh to grey, resize once, encode, quantise."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,7 +48,7 @@ class Slice:
     mask: (1, r, r) labels.  condition: quantised (d, r, r), with its own low and high.
     placement: (row, column) of the picture at the first pixel's centre, and the steps of the picture a packed row and
     column.  digest: of the picture's values.  thumbnail: grey, THUMBNAIL squared, flattened.
-    quantiles: QUANTILES of the values.  peak: brightest value.
+    quantiles: QUANTILES of the values.  labels: those in the mask; None without one.
     """
 
     pixels: UInt[ndarray, "c h w"]
@@ -63,6 +64,7 @@ class Slice:
     condition: UInt[ndarray, "d h w"] | None = None
     condition_low: Float[ndarray, " d"] = field(default_factory=lambda: np.empty(0, np.float32))
     condition_high: Float[ndarray, " d"] = field(default_factory=lambda: np.empty(0, np.float32))
+    labels: tuple[int, ...] | None = None
     geometry: Geometry | None = None
     frames: int = 1
     notes: tuple[str, ...] = ()
@@ -92,6 +94,7 @@ def render(picture: Picture, decoder: Decoder) -> Slice:
         condition = picture.condition if picture.condition.ndim == 3 else picture.condition[..., None]
         names = ("condition", "condition_low", "condition_high")
         extra = dict(zip(names, _encoded(condition, picture.condition_codecs, frame, decoder), strict=True))
+    mask = None if picture.mask is None else frame.labels(picture.mask)
     sample = flat[:: max(1, flat.shape[0] // SAMPLED), :: max(1, flat.shape[1] // SAMPLED)]
     return Slice(
         pixels=pixels,
@@ -103,7 +106,8 @@ def render(picture: Picture, decoder: Decoder) -> Slice:
         digest=hashlib.sha256(f"{picture.values.shape}".encode() + picture.values.tobytes()).hexdigest()[:32],
         thumbnail=_thumbnail(flat),
         quantiles=np.quantile(sample, QUANTILES).astype(np.float32),
-        mask=None if picture.mask is None else frame.labels(picture.mask)[None],
+        mask=None if mask is None else mask[None],
+        labels=None if mask is None else tuple(np.unique(mask).tolist()),
         geometry=picture.geometry,
         frames=picture.frames,
         notes=tuple(picture.notes),
@@ -124,7 +128,7 @@ def _with_channels(
 
 
 def _encoded(
-    values: Float[ndarray, "h w c"], codecs: "tuple[Intensity, ...] | list[Intensity]", frame: "Frame", decoder: Decoder
+    values: Float[ndarray, "h w c"], codecs: Sequence[Intensity], frame: "Frame", decoder: Decoder
 ) -> tuple[UInt[ndarray, "c r r"], Float[ndarray, " c"], Float[ndarray, " c"]]:
     """Resized, encoded and quantised channels with the values that became -1 and 1.
 
@@ -147,7 +151,7 @@ def resize(values: Float[ndarray, "h w"], size: tuple[int, int]) -> Float[ndarra
     if values.shape == size:
         return values
     image = Image.fromarray(np.ascontiguousarray(values))
-    return np.asarray(image.resize(size[::-1], Image.Resampling.BICUBIC))
+    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BICUBIC))
 
 
 @dataclass(frozen=True)
@@ -197,7 +201,7 @@ class Frame:
     def labels(self, mask: UInt8[ndarray, "h w"]) -> UInt8[ndarray, "r r"]:
         """The square of labels: the nearest pixel's, and 0 outside the picture, unless all of it is UNKNOWN."""
         part = mask[self.top : self.top + self.height, self.left : self.left + self.width]
-        small = Image.fromarray(np.ascontiguousarray(part)).resize(self.inner[::-1], Image.Resampling.NEAREST)
+        small = Image.fromarray(np.ascontiguousarray(part)).resize((self.inner[1], self.inner[0]), Image.Resampling.NEAREST)
         return self._placed(np.asarray(small), np.uint8(UNKNOWN if (part == UNKNOWN).all() else 0))
 
     def _placed(self, inner: ndarray, outside: np.generic) -> ndarray:

@@ -39,7 +39,7 @@ class Settings:
     seed: int
 
     def describe(self) -> dict[str, Any]:
-        """What identifies a pack beside its files. With 16 bits the window of CT is no part of it: it acts on reading."""
+        """What identifies a pack beside its files. The window of 16-bit CT is no part of it: it acts on reading."""
         decoder = {key: value for key, value in asdict(self.decoder).items() if key != "intensity"}
         return {
             "format": FORMAT,

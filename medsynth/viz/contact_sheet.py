@@ -1,11 +1,11 @@
-"""A picture of what a Pack holds, for a person to look at before training. It shows real patients: keep it with the pack."""
+"""What a Pack holds as one picture, to be looked at before training. It shows real patients: keep it with the pack."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-import torch
 from jaxtyping import Int, UInt8
 from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFont
@@ -20,6 +20,7 @@ ROWS = 24
 TILE = 128  # pixels a side on the sheet
 CANDIDATES = 9  # slices of a patient among which the one with most labelled pixels is shown
 MARGIN, GAP, LINE, TITLE = 8, 4, 18, 150  # pixels
+T = TypeVar("T")
 COLOURS = ((255, 90, 70), (90, 200, 255), (255, 210, 60), (130, 230, 110), (220, 130, 255), (255, 150, 30))
 
 
@@ -46,12 +47,12 @@ def contact_sheet(pack: Pack) -> Image.Image:
     are masks, a colour a label. Channels that are no colours, and conditions, stand side by side in a cell.
     """
     rows = rows_of(pack)
-    across = len(_pictures(pack, rows[0].cells[0][1])) * TILE + GAP
-    height = LINE + TILE + GAP
-    size = TITLE + max(len(row.cells) for row in rows) * across + MARGIN, 2 * MARGIN + 2 * LINE + len(rows) * height
+    across, height = len(_pictures(pack, 0)) * TILE + GAP, LINE + TILE + GAP
+    columns = max([len(row.cells) for row in rows], default=0)
+    size = TITLE + max(columns * across, 6 * TILE) + MARGIN, 2 * MARGIN + 2 * LINE + len(rows) * height
     sheet = Image.new("RGB", size, (24, 24, 24))
     draw = ImageDraw.Draw(sheet)
-    _draw_heading(draw, pack, shown=len(rows))
+    _draw_heading(draw, pack, rows)
     for number, row in enumerate(rows):
         _draw_row(sheet, draw, pack, row, top=MARGIN + 2 * LINE + number * height, across=across)
     return sheet
@@ -88,10 +89,9 @@ def choose(pack: Pack, images: Int[ndarray, " n"], count: int) -> list[int]:
     return chosen + _evenly(rest, count - len(chosen))
 
 
-def _evenly[T](items: Sequence[T], count: int) -> list[T]:
+def _evenly(items: Sequence[T], count: int) -> list[T]:
     """`count` items from the first to the last, or all where there are fewer."""
-    places = np.linspace(0, len(items) - 1, min(count, len(items))) if len(items) != 1 else [0][:count]
-    return [items[round(place)] for place in places]
+    return [items[round(place)] for place in np.linspace(0, len(items) - 1, min(count, len(items))).tolist()]
 
 
 def _telling(pack: Pack, images: Int[ndarray, " n"]) -> int:
@@ -104,23 +104,17 @@ def _telling(pack: Pack, images: Int[ndarray, " n"]) -> int:
     return candidates[len(candidates) // 2]
 
 
-def _draw_heading(draw: ImageDraw.ImageDraw, pack: Pack, *, shown: int) -> None:
+def _draw_heading(draw: ImageDraw.ImageDraw, pack: Pack, rows: Sequence[Row]) -> None:
+    """The name, and the colour of each label that is shown."""
     font = ImageFont.load_default(13)
-    text = f"{pack.name} at {pack.resolution}x{pack.resolution}: {len(pack):,} images. Real patients: do not share."
-    if (classes := len(pack.class_names)) > shown:
-        text += f" {shown} of {classes:,} classes are shown."
+    text = f"{pack.name} at {pack.resolution}x{pack.resolution}: {(pack.copies == 0).sum():,} images. Real patients: do not share."
+    if (classes := len(pack.class_names)) > len(rows):
+        text += f" {len(rows)} of {classes:,} classes are shown."
     draw.text((MARGIN, MARGIN), text, fill=(255, 255, 255), font=font)
-    left = MARGIN
-    for label in _labels(pack) if pack.masks is not None else []:
-        draw.text((left, MARGIN + LINE), f"label {label}", fill=_colour(label), font=font)
-        left += 70
-
-
-def _labels(pack: Pack) -> list[int]:
-    """Labels on the slices that are shown."""
-    shown = [index for row in rows_of(pack) for _, index in row.cells]
-    assert pack.masks is not None
-    return [label for label in gather(pack.masks, shown).unique().tolist() if label not in (0, UNKNOWN)]
+    shown = [index for row in rows for _, index in row.cells]
+    labels = gather(pack.masks, shown).unique().tolist() if pack.masks is not None else []
+    for place, label in enumerate(label for label in labels if label not in (0, UNKNOWN)):
+        draw.text((MARGIN + 70 * place, MARGIN + LINE), f"label {label}", fill=_colour(label), font=font)
 
 
 def _draw_row(sheet: Image.Image, draw: ImageDraw.ImageDraw, pack: Pack, row: Row, *, top: int, across: int) -> None:

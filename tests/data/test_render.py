@@ -108,7 +108,7 @@ def test_modalities_are_channels_each_with_its_range() -> None:
     codecs = [Percentile(0.0, 100.0).fit(values[..., i]) for i in range(2)]
     packed = render(picture(values, codecs=codecs), replace(DECODER, channels=2, intensity=Percentile()))
     np.testing.assert_allclose(packed.high, values.max((0, 1)), rtol=1e-6)
-    with pytest.raises(BadImage, match="has 2 channels where data.channels=4"):
+    with pytest.raises(BadImage, match=r"has 2 channels where data\.channels=4"):
         render(picture(values, codecs=codecs), replace(DECODER, channels=4, intensity=Percentile()))
 
 

@@ -29,7 +29,7 @@ class KidneyCT(Source):
 
     def files(self) -> list[Path]:
         """Every image in a class folder, and the tables."""
-        return [path for path in walk_files(self.root) if self._class(path) and is_image(path) or _is_table(path)]
+        return [path for path in walk_files(self.root) if (self._class(path) and is_image(path)) or _is_table(path)]
 
     def records(self) -> Listing:
         """Every image in a class folder, by class and file number. Raises UserError without class folders.

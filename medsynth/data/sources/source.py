@@ -75,7 +75,7 @@ class Source(ABC):
 
     @abstractmethod
     def files(self) -> list[Path]:
-        """Every file that decides what records() and read() give: images, masks, tables. Names alone, none is opened."""
+        """Every file that decides what records() and read() give: images, masks, tables. By name; none is opened."""
 
     @abstractmethod
     def records(self) -> Listing:

@@ -65,4 +65,4 @@ def test_a_copy_in_another_class_is_warned_of(
 def test_folders_without_sides_are_refused(tmp_path: Path, noise: np.ndarray) -> None:
     write(tmp_path, ".", "glioma", "a.png", noise[0])
     with pytest.raises(UserError, match="no folder Training or Testing"):
-        BrainTumorMRI(tmp_path).records().records
+        BrainTumorMRI(tmp_path).records()

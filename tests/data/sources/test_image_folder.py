@@ -47,7 +47,7 @@ def test_the_first_folder_is_the_class_below_an_archives_nesting(images: Callabl
 def test_images_beside_class_folders_are_refused_with_both_ways_on(images: Callable[..., Path]) -> None:
     root = images("a.png", "ill/b.png", "well/c.png")
     with pytest.raises(UserError, match=r"1 images beside folders with 2; .*data\.source\.labels=none"):
-        ImageFolder(root).records().records
+        ImageFolder(root).records()
     assert labels(ImageFolder(root, labels="none")) == {"a.png": None, "b.png": None, "c.png": None}
 
 

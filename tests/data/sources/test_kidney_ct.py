@@ -46,7 +46,7 @@ def test_other_folders_are_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "glioma").mkdir()
     (tmp_path / "glioma" / "a.png").touch()
     with pytest.raises(UserError, match="no folder named Cyst, Normal, Stone, Tumor under"):
-        KidneyCT(tmp_path).records().records
+        KidneyCT(tmp_path).records()
 
 
 def test_a_loop_of_links_ends(tmp_path: Path, kidney_tree: Callable[..., Path]) -> None:
