@@ -4,7 +4,7 @@ from pathlib import Path
 
 from medsynth.errors import UserError
 
-NAMES = ("brain_tumor_mri", "kidney_ct")
+NAMES = ("brain_tumor_mri", "covidx", "kidney_ct")
 
 
 def write_phantoms(name: str, folder: Path | str, *, patients: int, size: int = 256, seed: int = 0) -> None:
@@ -23,6 +23,8 @@ def write_phantoms(name: str, folder: Path | str, *, patients: int, size: int = 
         from medsynth.data.phantoms.kidney_ct import write
     elif name == "brain_tumor_mri":
         from medsynth.data.phantoms.brain_tumor_mri import write
+    elif name == "covidx":
+        from medsynth.data.phantoms.covidx import write
     else:
         raise UserError(f"there is no phantom of {name!r}; choose one of {', '.join(NAMES)}")
     write(Path(folder), patients=patients, size=size, seed=seed)

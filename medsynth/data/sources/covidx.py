@@ -16,6 +16,8 @@ METADATA = "metadata.csv"
 SIDES = ("train", "test")
 FRONTAL = ("PA", "AP", "AP Supine", "AP semi erect", "AP erect", "")
 NIH_NAME = re.compile(r"(\d{8})_\d{3}")  # "00000165_001": patient 165 of ChestX-ray8, image 1
+# "covid-19-pneumonia-24-day12", "jkms-35-e79-g001-l-c": an image of a patient's course, or a part of a figure.
+PART_NAME = re.compile(r"(.+?)(?:-(?:day-?\d+|pa|ap|l|[a-f]\d?))+", re.IGNORECASE)
 
 
 class Covidx(Source):
@@ -23,7 +25,7 @@ class Covidx(Source):
 
     split_files: train/ and test/ with one table each, `id file label source`; broken rows are mended (SplitFiles).
     metadata: metadata.csv and images/, as in covid-chestxray, Figure1 and Actualmed (Metadata).
-    folders: CLASS/*.png, or train/CLASS/*.png and test/CLASS/*.png; an NIH file name says its patient.
+    folders: CLASS/*.png, or train/CLASS/*.png and test/CLASS/*.png; patients are known where file names say them.
 
     train_table, test_table: the split files, relative to the folder of train/; test_table None: no published test set.
     on_bad: what rows of the split files do whose image is missing: "stop", or "skip" them into `rejected`.
@@ -78,7 +80,10 @@ class Covidx(Source):
         names = [record.path.relative_to(self.root).as_posix() for record in records]
         alike = group_duplicates(names, looks)
         groups = super().groups(records, Looks(looks.thumbnails, alike.patients))
-        return replace(groups, warnings=[*groups.warnings, *(w for w in alike.warnings if w not in groups.warnings)])
+        report = {key: value for key, value in groups.report.items() if key != "joined_by_identical_images"}
+        report["joined_by_identical_or_near_identical_images"] = groups.report["joined_by_identical_images"]
+        warnings = [*groups.warnings, *(warning for warning in alike.warnings if warning not in groups.warnings)]
+        return replace(groups, report=report, warnings=warnings)
 
     def _found(self) -> "SplitFiles | Metadata | ClassFolders":
         finders = {"split_files": self._split_files, "metadata": self._metadata, "folders": self._folders}
@@ -110,7 +115,7 @@ class Covidx(Source):
                     f"covidx: no {self.test_table} beside {tables['train']}; "
                     "set data.test_table=FILE, or null when no test set is published"
                 )
-        return SplitFiles(self.root, base, tables, self.on_bad, self.positive)
+        return SplitFiles(base, tables, self.on_bad, self.positive)
 
     def _metadata(self) -> Metadata | None:
         base = next((nest for nest in _nests(self.root) if (nest / METADATA).is_file()), None)
@@ -140,8 +145,7 @@ class ClassFolders:
             if label is None:
                 rejected.append(Rejected(path, "lies in no class folder"))
                 continue
-            nih = NIH_NAME.fullmatch(path.stem)
-            patient = str(int(nih[1])) if nih else None
+            patient = _patient(path.stem)
             records.append(Record(path, label=label_of(label, self.positive), patient=patient, official_split=side))
         return Listing(records, rejected)
 
@@ -151,6 +155,14 @@ class ClassFolders:
         side = folders[0].lower() if folders and folders[0].lower() in SIDES else None
         rest = folders[1:] if side else folders
         return side, rest[0] if rest else None
+
+
+def _patient(stem: str) -> str | None:
+    """Who an image in a class folder shows, where its name says it; None: nobody can know."""
+    if nih := NIH_NAME.fullmatch(stem):
+        return str(int(nih[1]))
+    part = PART_NAME.fullmatch(stem)
+    return part[1] if part else None
 
 
 def _nests(root: Path) -> Iterator[Path]:

@@ -1,11 +1,13 @@
-"""The tables of chest X-ray sets: COVIDx's split files, whose rows are mended, and metadata.csv; each against the disk."""
+"""The tables of chest X-ray sets, compared with the disk: COVIDx's split files, which are mended, and metadata.csv."""
 
 import csv
+import io
 import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from medsynth.data.series import Union
@@ -41,7 +43,6 @@ class SplitFiles:
     The tables are the truth. on_bad: what rows do whose file is missing, "stop" the command or be rejected ("skip").
     """
 
-    root: Path
     base: Path
     tables: dict[str, Path]
     on_bad: str
@@ -72,7 +73,7 @@ class SplitFiles:
     def _rows(self, table: Path, folder: Path, present: set[Path]) -> tuple[list[Row], list[str]]:
         """The rows of a table, and the reasons why others are none."""
         rows, bad = [], []
-        for number, line in enumerate(read_text(table).splitlines(), 1):
+        for number, line in enumerate(read_text(table).split("\n"), 1):
             if not line.strip():
                 continue
             place = f"{table.name} line {number}"
@@ -86,14 +87,14 @@ class SplitFiles:
         first, total = missing[0], sum(map(len, sides.values()))
         mended = sum(row.is_mended for rows in sides.values() for row in rows)
         return (
-            f"covidx: {first.place} names '{first.path.name}', not found under {first.path.parent} ({len(missing):,} of "
-            f"{total:,} rows name a missing file: {_by_source(missing)}; {mended:,} rows were repaired); "
-            "set data.root or data.on_bad=skip"
+            f"covidx: {first.place} names '{first.path.name}', not found under {first.path.parent} "
+            f"({len(missing):,} of {total:,} rows miss their file: {_by_source(missing)}; "
+            f"{mended:,} rows were repaired); set data.root or data.on_bad=skip"
         )
 
     def _merged(self, sides: dict[str, list[Row]]) -> tuple[list[Record], list[Rejected], list[str]]:
         """One record a file; files with two labels are rejected; what was said twice is a note."""
-        people = one_person({row.patient for row in same} for same in _by_path(sum(sides.values(), [])).values())
+        people = one_person({row.patient for row in same} for same in _by_path(chain(*sides.values())).values())
         records, rejected, repeated = [], [], 0
         for side, rows in sides.items():
             for path, same in _by_path(row for row in rows if row.is_there).items():
@@ -102,10 +103,10 @@ class SplitFiles:
                     rejected.append(Rejected(path, f"has more than one label: {said}"))
                     continue
                 repeated += len(same) > 1
-                label = label_of(same[0].label, self.positive)
-                records.append(Record(path, label=label, patient=people[same[0].patient], official_split=side))
+                label, published = label_of(same[0].label, self.positive), side if "test" in sides else None
+                records.append(Record(path, label=label, patient=people[same[0].patient], official_split=published))
         notes = (
-            [f"{repeated:,} files are named by more than one row, with one label: one image each"] if repeated else []
+            [f"{repeated:,} files are named by more than one row with one label: one image each"] if repeated else []
         )
         return records, rejected, notes + _about_people(people)
 
@@ -207,7 +208,7 @@ class Metadata:
 
     def _read(self) -> tuple[list[str], list[dict[str, str]]]:
         try:
-            reader = csv.DictReader(read_text(self.table).splitlines(keepends=True))
+            reader = csv.DictReader(io.StringIO(read_text(self.table), newline=""))
             rows = [{key: (row[key] or "").strip() for key in reader.fieldnames or []} for row in reader]
         except csv.Error as error:
             raise UserError(f"covidx: {self.table} is no CSV: {error}") from error
@@ -228,9 +229,9 @@ class Metadata:
         row = rows[0]
         if "modality" in columns and row["modality"].lower() != "x-ray":
             return f"modality {row['modality'] or '(none)'}, no X-ray"
-        if self.views is not None and "view" in columns:
-            if row["view"].lower() not in {view.lower() for view in self.views}:
-                return f"view {row['view'] or '(none)'} is not in data.views"
+        kept = {view.lower() for view in self.views or ()}
+        if self.views is not None and "view" in columns and row["view"].lower() not in kept:
+            return f"view {row['view'] or '(none)'} is not in data.views"
         return ""
 
     def _compared(self, by_file: dict[str, list[dict[str, str]]], files: set[str]) -> list[str]:
@@ -240,8 +241,8 @@ class Metadata:
         volumes = sum(row.get("folder") == "volumes" for row in lost)
         twice = sum(len(same) > 1 for key, same in by_file.items() if key in files)
         notes = [
-            f"{self.table.name}: {len(rows):,} rows, {len(lost):,} of them without an image ({volumes:,} are CT volumes); "
-            f"{len(files - by_file.keys()):,} images without a row (the files are the truth)"
+            f"{self.table.name}: {len(rows):,} rows, {len(lost):,} of them without an image "
+            f"({volumes:,} are CT volumes); {len(files - by_file.keys()):,} images without a row are left out"
         ]
         if twice:
             notes.append(f"{self.table.name}: {twice:,} images have more than one row; each is one image")
