@@ -48,7 +48,7 @@ def make_pack(
     listing = _list(settings)
     with _Arrays.open(partial, settings) as arrays:
         slices, records, rejected = _write_slices(settings, listing, arrays, progress=progress)
-        looks = Looks(normalise(np.stack([s.thumbnail for s in slices])), [s.digest for s in slices])
+        looks = Looks(np.stack([s.thumbnail for s in slices]), [s.digest for s in slices])
         groups = settings.source.groups(records, looks)
         assignment = _split(settings, records, groups, home.parent / "splits.csv")
         table = _table(settings, records, slices, groups, assignment)
@@ -147,7 +147,7 @@ def _write_slices(
             try:
                 for result in results:
                     arrays.append(result.pixels, result.mask, result.condition)
-                    slices.append(_without_pixels(result))
+                    slices.append(_without_pixels(result, compares=settings.source.compares))
                     owners.append(record)
                 if len(slices) == first:
                     raise BadImage("gives no slice with these settings")
@@ -160,9 +160,11 @@ def _write_slices(
     return slices, owners, rejected
 
 
-def _without_pixels(rendered: Slice) -> Slice:
-    """A view would keep all pixels in memory."""
-    return replace(rendered, pixels=rendered.pixels[:, :0, :0].copy(), mask=None, condition=None)
+def _without_pixels(rendered: Slice, *, compares: bool) -> Slice:
+    """What is kept of a slice in memory. Where nobody compares, a thumbnail only says whether it is of one colour."""
+    look = normalise(rendered.thumbnail[None])[0]
+    kept = look if compares else np.array([look.any()], dtype=np.float32)
+    return replace(rendered, pixels=rendered.pixels[:, :0, :0].copy(), mask=None, condition=None, thumbnail=kept)
 
 
 def _rendered(settings: Settings, records: Sequence[Record]) -> Iterator[tuple[Record, Iterator[Slice]]]:

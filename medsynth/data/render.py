@@ -13,6 +13,7 @@ from PIL import Image
 from medsynth.data.decode import read_image
 from medsynth.data.intensity import HU_FULL, Intensity, grey
 from medsynth.data.picture import UNKNOWN, BadImage, Geometry, Picture
+from medsynth.data.resample import resample
 
 FITS = ("pad", "stretch", "crop")
 THUMBNAIL = 32
@@ -103,9 +104,9 @@ def render(picture: Picture, decoder: Decoder) -> Slice:
         placement=frame.placement,
         size=picture.size,
         mode=picture.mode,
-        digest=hashlib.sha256(f"{picture.values.shape}".encode() + picture.values.tobytes()).hexdigest()[:32],
+        digest=_digest(picture.values),
         thumbnail=_thumbnail(flat),
-        quantiles=np.quantile(sample, QUANTILES).astype(np.float32),
+        quantiles=_quantiles(sample),
         mask=None if mask is None else mask[None],
         labels=None if mask is None else tuple(np.unique(mask).tolist()),
         geometry=picture.geometry,
@@ -115,13 +116,27 @@ def render(picture: Picture, decoder: Decoder) -> Slice:
     )
 
 
+def _quantiles(sample: Float[ndarray, "h w"]) -> Float[ndarray, " q"]:
+    """np.quantile(sample, QUANTILES), at a third of its time."""
+    ordered = np.sort(sample, axis=None)
+    return np.interp(QUANTILES * (ordered.size - 1), np.arange(ordered.size), ordered).astype(np.float32)
+
+
+def _digest(values: Float[ndarray, "h w *c"]) -> str:
+    hashed = hashlib.sha256(f"{values.shape}".encode())
+    with np.errstate(invalid="ignore"):
+        whole = values.astype(np.int16)  # Hounsfield units are whole numbers, and half the bytes take half the time
+    hashed.update(np.ascontiguousarray(whole if np.array_equal(whole, values) else values))
+    return hashed.hexdigest()[:32]
+
+
 def _with_channels(
     values: Float[ndarray, "h w *c"], flat: Float[ndarray, "h w"], picture: Picture, channels: int
 ) -> Float[ndarray, "h w c"]:
     """Grey or colour as `channels` asks; modalities as they are."""
     if picture.is_colour or values.ndim == 2:
         grey_or_rgb = flat[..., None] if channels == 1 or values.ndim == 2 else values
-        return np.repeat(grey_or_rgb, channels // grey_or_rgb.shape[-1], axis=-1)
+        return np.broadcast_to(grey_or_rgb, (*flat.shape, channels))
     if values.shape[-1] != channels:
         raise BadImage(f"has {values.shape[-1]} channels where data.channels={channels}")
     return values
@@ -148,10 +163,7 @@ def _thumbnail(flat: Float[ndarray, "h w"]) -> Float[ndarray, " p"]:
 
 def resize(values: Float[ndarray, "h w"], size: tuple[int, int]) -> Float[ndarray, "y x"]:
     """The one resize: antialiased bicubic in float (as Parmar et al. 2022, arXiv:2104.11222, ask for), size (y, x)."""
-    if values.shape == size:
-        return values
-    image = Image.fromarray(np.ascontiguousarray(values))
-    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BICUBIC))
+    return values if values.shape == size else resample(values, size)
 
 
 @dataclass(frozen=True)
@@ -201,7 +213,9 @@ class Frame:
     def labels(self, mask: UInt8[ndarray, "h w"]) -> UInt8[ndarray, "r r"]:
         """The square of labels: the nearest pixel's, and 0 outside the picture, unless all of it is UNKNOWN."""
         part = mask[self.top : self.top + self.height, self.left : self.left + self.width]
-        small = Image.fromarray(np.ascontiguousarray(part)).resize((self.inner[1], self.inner[0]), Image.Resampling.NEAREST)
+        small = Image.fromarray(np.ascontiguousarray(part)).resize(
+            (self.inner[1], self.inner[0]), Image.Resampling.NEAREST
+        )
         return self._placed(np.asarray(small), np.uint8(UNKNOWN if (part == UNKNOWN).all() else 0))
 
     def _placed(self, inner: ndarray, outside: np.generic) -> ndarray:

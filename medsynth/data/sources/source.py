@@ -70,6 +70,8 @@ class Source(ABC):
     """What the values of pictures are: "grey" (fraction of white), "hu", or "signal" (MR)."""
     channels: Sequence[int] = (1, 3)
     """How many channels its images can be given: photographs grey or colour, volumes the number of modalities."""
+    compares: bool = True
+    """Whether groups() looks at pictures; where patients are named it need not, and no thumbnail is kept."""
     white: float | None = None
     """Stored value of image files that is white; None: 255 or 65535 by the file's type."""
 
