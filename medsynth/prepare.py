@@ -84,7 +84,7 @@ def _volumes(report: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _spread(spread: dict[str, float]) -> str:
+def _spread(spread: dict[str, Any]) -> str:
     """The median, and the extremes where they differ."""
     if spread["min"] == spread["max"]:
         return f"{spread['median']:g}"

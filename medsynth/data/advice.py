@@ -4,7 +4,7 @@ The rules, of which the numbers are our choice unless a source stands beside the
 resolution: the largest power of two that is no longer than the median picture's short side, from 16 to 256. Twice the
     side costs four times the time, so more than 256 is for the user to ask for.
 batch_size: 64 (the kidney study's), 32 from resolution 256 (the X-ray study's), halved until there are 16 training
-    images for each place of the batch, 8 at the least.
+    images for each place of the batch; 8 at the least, or what there is.
 augment: affine_mild below 5,000 training images or 50 training patients, else none. The fewer images, the earlier a
     critic has learned them by heart (Karras et al. 2020, arXiv:2006.06676).
 data.flips: none. Organs have sides, and no source here can say that its pictures have none.
@@ -19,6 +19,7 @@ from medsynth.data.concerns import eight_bit
 
 RESOLUTIONS = (16, 32, 64, 128, 256)
 IMAGES_A_PLACE = 16  # training images for each place of the batch
+LEAST = 8  # places of a batch, where there are so many images
 FEW_IMAGES, FEW_PATIENTS = 5000, 50
 UNEQUAL = 3  # largest over smallest class
 SIDES = {
@@ -63,7 +64,7 @@ def _batch_size(report: Mapping[str, Any], resolution: int) -> dict[str, Any]:
     images, patients = report["splits"]["train"]["images"], report["splits"]["train"]["patients"]
     start = 32 if resolution >= 256 else 64
     value = start
-    while value > 8 and images < IMAGES_A_PLACE * value:
+    while value > 1 and images < (IMAGES_A_PLACE if value > LEAST else 1) * value:
         value //= 2
     counts = f"{images:,} training images of {patients:,} {report['groups']['kind']}"
     if value < start:

@@ -41,15 +41,17 @@ def _about_classes(report: Mapping[str, Any], labels: Sequence[str], assignment:
     found, kind = [], report["groups"]["kind"]
     for label, entry in report["groups"]["classes"].items():
         groups, largest, total = entry["groups"], entry["sizes"][0], sum(entry["sizes"])
+        who = "the dataset" if label == UNLABELLED else f"class {label}"
         if groups < FEW:
-            who = "the dataset" if label == UNLABELLED else f"class {label}"
             found.append(
                 f"{who} has {groups:,} {kind}: expect a model that repeats them, however many images there are"
             )
         if 2 * largest > total and total > 1:
-            found.append(f"class {label}: one of {groups:,} {kind} holds {largest:,} of {total:,} images")
-    if assignment.small_classes:
-        found.append(f"too few {kind} for every split in class {', '.join(assignment.small_classes)}")
+            found.append(f"{who}: one of {groups:,} {kind} holds {largest:,} of {total:,} images")
+    if small := [label for label in assignment.small_classes if label]:
+        found.append(f"too few {kind} for every split in class {', '.join(small)}")
+    if "" in assignment.small_classes:
+        found.append(f"too few {kind} for every split")
     without = labels.count(UNLABELLED) if len(report["classes"]) > 1 else 0
     if without:
         found.append(f"{without:,} of {len(labels):,} images have no class, so models that need labels cannot train")
@@ -95,14 +97,15 @@ def _about_pictures(report: Mapping[str, Any], slices: Sequence[Slice], looks: L
 
 
 def _about_spacings(report: Mapping[str, Any]) -> list[str]:
-    found = []
+    """Axes of equal spacings are named together."""
+    axes: dict[str, list[str]] = {}
     for axis, spread in report["spacings_mm"].items():
         if spread["max"] > MIXED * spread["min"]:
-            found.append(
-                f"{axis} spacings run from {spread['min']:g} to {spread['max']:g} mm ({spread['different']:,} "
-                "different ones): the same organ has different sizes in pixels"
+            found = (
+                f"spacings run from {spread['min']:g} to {spread['max']:g} mm ({spread['different']:,} different ones)"
             )
-    return found
+            axes.setdefault(found, []).append(axis)
+    return [f"{' and '.join(names)} {found}: the same organ has different sizes" for found, names in axes.items()]
 
 
 def _about_masks(report: Mapping[str, Any]) -> list[str]:

@@ -151,3 +151,53 @@ class Percentile(Intensity):
         finite = values[np.isfinite(values)]
         low, high = (float(v) for v in np.percentile(finite, (self.lower, self.upper))) if finite.size else (0.0, 1.0)
         return replace(self, low=low, high=high if high > low else low + 1.0)
+
+
+MODALITY_UNITS = {"CT": "hu", "MR": "signal", "PT": "signal", "NM": "signal"}
+
+
+def modality_unit(modality: str) -> str:
+    """What the values of a DICOM modality are: "hu", "signal", or "grey" for all that is shown as the file asks."""
+    return MODALITY_UNITS.get(modality.upper(), "grey")
+
+
+@dataclass(frozen=True)
+class FileWindow(Intensity):
+    """The window that each DICOM series states in its header. low, high: found by `of`; None before it."""
+
+    low: float | None = None
+    high: float | None = None
+    unit = "any"
+
+    def range(self) -> tuple[float, float]:
+        """The edges of the window. Raises ValueError before `of`."""
+        if self.low is None or self.high is None:
+            raise ValueError(
+                "data.window=tags is read from DICOM headers; other files need a preset or [center, width]"
+            )
+        return self.low, self.high
+
+    def fit(self, values: Float[ndarray, "..."]) -> "Intensity":
+        """Itself: values say nothing of a window."""
+        return self
+
+    def of(self, center: float, width: float) -> "FileWindow":
+        """This codec with the window of a header, in HU or signal."""
+        return replace(self, low=center - width / 2, high=center + width / 2)
+
+
+class ByModality(Intensity):
+    """The codec that suits a DICOM modality: another class's object, for `data.intensity` of data=dicom.
+
+    CT: `window`, as NamedWindow takes it, or "tags" for FileWindow.  MR, PT, NM, and None, which leaves open what the
+    files hold: Percentile, or FileWindow with "tags".  Others are greys already.
+    """
+
+    def __new__(cls, modality: str | Sequence[str] | None, window: str | Sequence[int | float]) -> Intensity:  # type: ignore[misc]
+        names = [modality] if isinstance(modality, str) else list(modality or ())
+        units = {modality_unit(name) for name in names}
+        if units == {"grey"}:
+            return Grey()
+        if window == "tags":
+            return FileWindow()
+        return NamedWindow(window) if units == {"hu"} else Percentile()

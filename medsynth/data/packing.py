@@ -239,7 +239,7 @@ def _split(settings: Settings, records: Sequence[Record], groups: Groups, path: 
     published = [r.official_split for r in records]
     assignment = assign(
         groups.patients,
-        [r.label or "" for r in records],
+        [r.label or ("" if r.domain == "target" else r.domain) for r in records],
         shares=settings.shares,
         seed=settings.seed,
         fixed=published if any(published) else None,
@@ -280,7 +280,7 @@ def _append_copies(
     """Write the transformed copies of the training images behind all slices; returns the longer table."""
     from medsynth.augment.offline import copies as transformed
 
-    chosen = np.flatnonzero(table["splits"] == "train")
+    chosen = np.flatnonzero((table["splits"] == "train") & (table["domains"] == "target"))
     progress(f"writing {copies.count:,} augmented copies of each of {len(chosen):,} training images")
     rows: list[int] = []
     with Progress(len(chosen), "images", say=progress) as bar:

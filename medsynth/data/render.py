@@ -156,9 +156,7 @@ def _encoded(
 
 
 def _thumbnail(flat: Float[ndarray, "h w"]) -> Float[ndarray, " p"]:
-    image = Image.fromarray(np.ascontiguousarray(flat))
-    small = image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC, reducing_gap=3.0)
-    return np.asarray(small).ravel()
+    return resize(flat, (THUMBNAIL, THUMBNAIL)).ravel()
 
 
 def resize(values: Float[ndarray, "h w"], size: tuple[int, int]) -> Float[ndarray, "y x"]:

@@ -107,7 +107,10 @@ def _telling(pack: Pack, images: Int[ndarray, " n"]) -> int:
 def _draw_heading(draw: ImageDraw.ImageDraw, pack: Pack, rows: Sequence[Row]) -> None:
     """The name, and the colour of each label that is shown."""
     font = ImageFont.load_default(13)
-    text = f"{pack.name} at {pack.resolution}x{pack.resolution}: {(pack.copies == 0).sum():,} images. Real patients: do not share."
+    images = int((pack.copies == 0).sum())
+    text = (
+        f"{pack.name} at {pack.resolution}x{pack.resolution}: {images:,} images. May show real patients: keep it here."
+    )
     if (classes := len(pack.class_names)) > len(rows):
         text += f" {len(rows)} of {classes:,} classes are shown."
     draw.text((MARGIN, MARGIN), text, fill=(255, 255, 255), font=font)

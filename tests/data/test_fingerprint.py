@@ -67,6 +67,7 @@ def describe(
     files: Sequence[int] | None = None,
     rejected: Sequence[tuple[str, str]] = (),
     unit: str = "grey",
+    small: Sequence[str] = (),
     **facts: Any,
 ) -> dict[str, Any]:
     """The fingerprint of slices; files: the number of the file of each, by default one each."""
@@ -84,7 +85,7 @@ def describe(
         slices=slices,
         looks=Looks(normalise(np.stack([s.thumbnail for s in slices])), [s.digest for s in slices]),
         groups=Groups(list(patients or [f"p{k}" for k in numbers]), "patients"),
-        assignment=Assignment(list(splits or ["train"] * count)),
+        assignment=Assignment(list(splits or ["train"] * count), list(small)),
         rejected=[Rejected(tmp_path / name, reason) for name, reason in rejected],
         notes=["a note of the listing"],
         source=Folder(tmp_path, unit),
@@ -111,8 +112,20 @@ def test_spacings_and_orientations_are_those_of_volumes_not_of_slices(tmp_path: 
     assert report["orientations"] == {"LPS": 3}
     assert report["images_a_file"] == {"min": 1, "median": 2, "max": 6}
     assert [text for text in report["warnings"] if "spacings run" in text] == [
-        "slice spacings run from 1 to 5 mm (3 different ones): the same organ has different sizes in pixels"
+        "slice spacings run from 1 to 5 mm (3 different ones): the same organ has different sizes"
     ]
+
+
+def test_axes_of_equal_spacings_are_warned_of_together(tmp_path: Path) -> None:
+    slices = [packed("a", geometry=place(1, 1, 1, 0)), packed("b", geometry=place(2, 2, 1, 0))]
+    assert "row and column spacings run from 1 to 2 mm (2 different ones)" in warnings_of(tmp_path, slices)
+
+
+def test_a_dataset_without_classes_is_called_the_dataset(tmp_path: Path) -> None:
+    text = warnings_of(tmp_path, [packed("a"), packed("b"), packed("c")], patients=["p", "p", "q"], small=[""])
+    assert "the dataset has 2 patients" in text
+    assert "the dataset: one of 2 patients holds 2 of 3 images" in text
+    assert "too few patients for every split\n" in text
 
 
 def test_files_that_say_no_spacing_have_none(tmp_path: Path) -> None:
@@ -267,8 +280,10 @@ def test_the_advised_resolution_enlarges_no_half_of_the_pictures(tmp_path: Path,
     assert advised(tmp_path, slices)["resolution"] == resolution
 
 
-@pytest.mark.parametrize(("count", "batch", "augment"), [(20, 8, "affine_mild"), (600, 32, "affine_mild"),
-                                                         (6000, 64, "none")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("count", "batch", "augment"),
+    [(3, 2, "affine_mild"), (20, 8, "affine_mild"), (600, 32, "affine_mild"), (6000, 64, "none")],
+)
 def test_batch_and_augmentation_follow_the_number_of_images(
     tmp_path: Path, count: int, batch: int, augment: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from medsynth.data.degrade import LowResolution
-from medsynth.data.intensity import Intensity, Window
+from medsynth.data.degrade import LowDose, LowResolution
+from medsynth.data.intensity import Grey, Intensity, Window
 from medsynth.data.module import ImageDataModule
 from medsynth.data.pack import Pack
 from medsynth.data.picture import UNKNOWN, BadImage, Geometry, Picture
@@ -224,3 +225,18 @@ def test_a_number_of_copies_that_cannot_be_is_named(packed: Callable[..., Pack])
 def test_balance_needs_labels(packed: Callable[..., Pack]) -> None:
     with pytest.raises(UserError, match="balance=oversample needs labels"):
         batch_of(packed(), balance="oversample")
+
+
+def test_the_other_set_of_an_unpaired_dataset_gets_no_copies(packed: Callable[..., Pack]) -> None:
+    pack = packed("unpaired", augment={**AUGMENT, "copies": 2})
+    others = set(pack.files[pack.others["train"]])
+    assert others
+    assert not others & set(pack.files[pack.training("train")])
+    assert (pack.copies > 0).sum() == 2 * len(pack.splits["train"])
+
+
+def test_a_degradation_of_hounsfield_units_refuses_greys(packed: Callable[..., Pack]) -> None:
+    assert batch_of(packed(), degrade=LowDose())["condition"].shape == (8, 1, SIDE, SIDE)
+    grey = replace(packed(), intensity=Grey().config(), stored=Grey().config())
+    with pytest.raises(UserError, match="degrade=LowDose needs values in hu"):
+        batch_of(grey, degrade=LowDose())

@@ -8,7 +8,7 @@ import pytest
 from medsynth.data.intensity import HU_FULL, PRESETS, Grey, NamedWindow, Percentile, Window
 from medsynth.data.pack import to_float
 from medsynth.data.picture import UNKNOWN, BadImage, Geometry, Picture
-from medsynth.data.render import Decoder, quantise, render, resize
+from medsynth.data.render import QUANTILES, Decoder, quantise, render, resize
 
 DECODER = Decoder(resolution=16, channels=1, bits=8, fit="pad", intensity=Grey())
 CT = replace(DECODER, intensity=Window(30.0, 150.0))
@@ -133,3 +133,17 @@ def test_an_unknown_window_names_the_choices() -> None:
         NamedWindow("spleen")
     assert NamedWindow([40, 80]).range() == (0, 80)
     assert NamedWindow("liver").config() == Window(30.0, 150.0).config()
+
+
+def test_quantiles_are_those_of_numpy() -> None:
+    values = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
+    found = render(picture(values), DECODER).quantiles
+    np.testing.assert_allclose(found, np.quantile(values, QUANTILES), rtol=1e-5, atol=1e-6)
+
+
+def test_digests_are_equal_for_equal_values_alone() -> None:
+    whole = np.random.default_rng(0).integers(-1000, 1000, (16, 16)).astype(np.float32)
+    values = [whole, whole + np.float32(0.5), whole + 1, whole * 1000, whole.reshape(8, 32), np.abs(whole) + 70000]
+    digests = [render(picture(v), CT).digest for v in values]
+    assert len(set(digests)) == len(digests)
+    assert render(picture(np.asfortranarray(whole)), CT).digest == digests[0]

@@ -26,9 +26,9 @@ class Made(Source):
 
     origin = "made up by this test"
 
-    def __init__(self, root: str | Path, *, masks: bool, conditions: int, channels: int, unpaired: bool) -> None:
-        self.root, self.masks, self.conditions, self.channels = Path(root), masks, conditions, channels
-        self.unpaired = unpaired
+    def __init__(self, root: str | Path, *, masks: bool, conditions: int, modalities: int, unpaired: bool) -> None:
+        self.root, self.masks, self.conditions, self.modalities = Path(root), masks, conditions, modalities
+        self.unpaired, self.channels = unpaired, (modalities,)
 
     def files(self) -> list[Path]:
         return sorted(self.root.rglob("*.txt"))
@@ -43,13 +43,15 @@ class Made(Source):
         yield from (partial(self.slice, int(record.path.stem), number) for number in range(SLICES))
 
     def slice(self, patient: int, number: int) -> Picture:
-        values = np.random.default_rng(SLICES * patient + number).random((16, 16, self.channels)).astype(np.float32) / 2
+        values = (
+            np.random.default_rng(SLICES * patient + number).random((16, 16, self.modalities)).astype(np.float32) / 2
+        )
         mask = np.zeros((16, 16), np.uint8)
         mask[4 : 4 + BOX, 4 : 4 + BOX] = number > 1
         mask[4 : 5 + number, 4 : 5 + number] = 2 if number == 4 else mask[4 : 5 + number, 4 : 5 + number]
         condition = np.ones((16, 16, self.conditions), np.float32) if self.conditions else None
-        codecs = [_grey()] * self.channels
-        return Picture(values if self.channels > 1 else values[..., 0], mode="L", size=(16, 16), codecs=codecs,
+        codecs = [_grey()] * self.modalities
+        return Picture(values if self.modalities > 1 else values[..., 0], mode="L", size=(16, 16), codecs=codecs,
                        mask=mask if self.masks else None, condition=condition,
                        condition_codecs=[_grey()] * self.conditions)  # fmt: skip
 
@@ -67,9 +69,9 @@ def packed(tmp_path: Path) -> Callable[..., Pack]:
             path = tmp_path / "made" / f"class {k // patients}" / f"{k}.txt"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-        options = {"masks": False, "conditions": 0, "channels": 1, "unpaired": False} | changes
+        options = {"masks": False, "conditions": 0, "modalities": 1, "unpaired": False} | changes
         config = {
-            "name": "made", "root": str(tmp_path / "made"), "phantom": False, "channels": options["channels"],
+            "name": "made", "root": str(tmp_path / "made"), "phantom": False, "channels": options["modalities"],
             "source": {"_target_": f"{__name__}.Made", **options}, "bits": 8, "fit": "pad", "flips": "none",
             "intensity": {"_target_": "medsynth.data.intensity.Grey"}, "white": None, "workers": 0,
             "split": {"train": 0.6, "val": 0.2, "test": 0.2, "seed": 0},
@@ -147,7 +149,7 @@ def test_conditions_and_channels_stand_beside_the_image(packed: Callable[..., Pa
 
 
 def test_modalities_stand_beside_each_other(packed: Callable[..., Pack]) -> None:
-    pack = packed(channels=2)
+    pack = packed(modalities=2)
     stored = pack.images[rows_of(pack)[0].cells[0][1], 1]
     assert np.array_equal(tile(contact_sheet(pack), 0, 1, pictures=2)[:: TILE // 16, :: TILE // 16, 0], stored)
 

@@ -1,15 +1,18 @@
 """The organs of the abdomen: liver, spleen, bowel, vessels and kidneys, plain or with one kind of lesion, in HU."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from medsynth.data.phantoms import trunk
 from medsynth.data.phantoms.canvas import INFINITE, Canvas, Field, Patch, Point, Solid, ramp, rise
 from medsynth.data.phantoms.trunk import AIR, FAT, Build, Texture
 
 Finding = Literal["cyst", "normal", "stone", "tumor"]
+LIVER, LIVER_LESION = 1, 2  # labels, as in LiTS
 
 
 @dataclass(frozen=True)
@@ -24,14 +27,15 @@ class Enhancement:
     cava: float
 
     @classmethod
-    def random(cls, rng: np.random.Generator) -> "Enhancement":
-        """One of plain, arterial and venous phase (plain half as often in this choice as the others together)."""
-        phase = (
-            (58.0, 50.0, 46.0, 38.0, 45.0, 42.0),
-            (72.0, 105.0, 190.0, 85.0, 330.0, 90.0),
-            (112.0, 122.0, 185.0, 150.0, 165.0, 150.0),
-        )[rng.integers(3)]
-        return cls(*(value * rng.uniform(0.93, 1.07) for value in phase))
+    def random(cls, rng: np.random.Generator, phases: Sequence[str] = ("plain", "arterial", "venous")) -> "Enhancement":
+        """One of the `phases` ("plain", "arterial", "portal", "venous"), all as likely."""
+        levels = {
+            "plain": (58.0, 50.0, 46.0, 38.0, 45.0, 42.0),
+            "arterial": (72.0, 105.0, 190.0, 85.0, 330.0, 90.0),
+            "portal": (86.0, 100.0, 165.0, 130.0, 140.0, 128.0),
+            "venous": (112.0, 122.0, 185.0, 150.0, 165.0, 150.0),
+        }[phases[int(rng.integers(len(phases)))]]
+        return cls(*(value * rng.uniform(0.93, 1.07) for value in levels))
 
 
 @dataclass(frozen=True)
@@ -199,20 +203,54 @@ def _draw_tumor(canvas: Canvas, lesion: Solid, tone: Enhancement, texture: Textu
     canvas.fill(lesion, mass, warp=0.13 * texture.coarse + 0.05 * texture.middle)
 
 
+def liver_lobes(build: Build) -> tuple[Solid, Solid]:
+    """The right and the left lobe of the liver, before the cavity cuts them."""
+    wide, deep, top = build.half_width / 15.5, build.half_depth / 11.0, build.lung_base
+    right = Solid((-7.0 * wide, 0.0, top + 3.2), (7.4 * wide, 10.0 * deep, 9.5), lean=(-0.18, 0.0))
+    left = Solid((-0.5 * wide, -5.5 * deep, top + 1.0), (7.0 * wide, 4.2 * deep, 5.5), turn=0.15, lean=(-0.3, 0.0))
+    return right, left
+
+
+def random_metastases(rng: np.random.Generator, build: Build) -> tuple[Solid, ...]:
+    """Draw one to four lesions of the liver, the first large and in the middle of the right lobe."""
+    right, left = liver_lobes(build)
+    radii, lesions = [rng.uniform(1.8, 3.2), *rng.uniform(0.8, 1.8, int(rng.integers(0, 4)))], []
+    for number, radius in enumerate(radii):
+        lobe = left if number % 3 == 2 else right
+        reach = 0.2 if number == 0 else 0.6
+        x, y, z = rng.uniform(-reach, reach, 3)
+        shape = (radius, radius * rng.uniform(0.7, 1.0), radius * rng.uniform(0.8, 1.1))
+        lesions.append(Solid(lobe.at((float(x), float(y), float(z))), shape, turn=rng.uniform(-1.5, 1.5)))
+    return tuple(lesions)
+
+
+def draw_metastases(canvas: Canvas, lesions: tuple[Solid, ...], tone: Enhancement, texture: Texture) -> None:
+    """Paint dark lesions, darkest in the middle, on what is labelled liver: the canvas must have labels."""
+    if canvas.labels is None or not lesions:
+        return
+    liver = canvas.spread(canvas.labels == LIVER)
+
+    def mass(patch: Patch) -> Field:
+        necrosis = rise(patch.radius + 0.2 * texture.middle[patch.window], 0.6, 0.3)
+        return 0.55 * tone.liver + 12.0 - 14.0 * necrosis + 5.0 * texture.fine[patch.window]
+
+    for lesion in lesions:
+        canvas.labelled(LIVER_LESION).fill(lesion, mass, inside=liver, warp=0.12 * texture.coarse)
+
+
 def draw_upper_organs(canvas: Canvas, build: Build, tone: Enhancement, cavity: Field, texture: Texture) -> None:
     """Paint liver with vessels and gallbladder, spleen, and pancreas with duodenum."""
     wide, deep = build.half_width / 15.5, build.half_depth / 11.0
     top = build.lung_base
+    right_lobe, left_lobe = liver_lobes(build)
     vessels = rise(texture.coarse**2 + texture.middle**2, 0.14, 0.05) * (tone.cava - tone.liver + 25.0)
 
     def liver(patch: Patch) -> Field:
         return tone.liver + vessels[patch.window] + 4.0 * texture.fine[patch.window]
 
     warp = 0.05 * texture.coarse
-    right_lobe = Solid((-7.0 * wide, 0.0, top + 3.2), (7.4 * wide, 10.0 * deep, 9.5), lean=(-0.18, 0.0))
-    left_lobe = Solid((-0.5 * wide, -5.5 * deep, top + 1.0), (7.0 * wide, 4.2 * deep, 5.5), turn=0.15, lean=(-0.3, 0.0))
     for lobe in (left_lobe, right_lobe):
-        canvas.fill(lobe, liver, inside=cavity, warp=warp)
+        canvas.labelled(LIVER).fill(lobe, liver, inside=cavity, warp=warp)
     canvas.fill(Solid((-5.0 * wide, -5.5 * deep, top + 9.0), (1.2, 1.7, 2.4), turn=0.5), 24.0, inside=cavity)
     spleen = Solid((11.0 * wide, 2.5 * deep, top + 2.5), (3.3, 5.6 * deep, 6.0), turn=-0.35, lean=(0.08, 0.0))
     canvas.fill(spleen, lambda patch: tone.spleen + 3.0 * texture.fine[patch.window], inside=cavity, warp=warp)
@@ -246,3 +284,32 @@ def draw_pelvic_organs(canvas: Canvas, build: Build, texture: Texture) -> None:
     canvas.fill(Solid((0.3, build.spine_y, z + 12.5), (1.6, 1.4, 4.0)), 50.0, warp=0.15 * texture.middle)
     canvas.fill(Solid((0.3, build.spine_y, z + 12.0), (0.9, 0.8, 3.0)), AIR, warp=0.3 * texture.middle)
     canvas.fill(Solid((0.0, 0.0, z + 17.0), (3.0, INFINITE, 2.0)), 50.0, warp=0.2 * texture.middle)
+
+
+@dataclass(frozen=True)
+class Body:
+    """One analytic abdomen; `metastases` are painted only where the canvas has labels."""
+
+    build: Build
+    tone: Enhancement
+    kidneys: Kidneys
+    bowel: tuple[Loop, ...]
+    noises: trunk.Noises
+    metastases: tuple[Solid, ...] = ()
+
+    def draw(self, canvas: Canvas) -> None:
+        """Paint everything on a canvas of HU that holds air."""
+        texture = Texture.on(self.noises, canvas.plane)
+        depth = self.build.depth(canvas.plane)
+        cavity = trunk.draw_wall(canvas, self.build, depth, texture)
+        trunk.draw_legs(canvas, self.build, texture)
+        trunk.draw_lungs(canvas, self.build, cavity)
+        draw_pelvic_organs(canvas, self.build, texture)
+        draw_bowel(canvas, self.bowel, cavity, texture)
+        draw_upper_organs(canvas, self.build, self.tone, cavity, texture)
+        draw_metastases(canvas, self.metastases, self.tone, texture)
+        trunk.draw_ribs(canvas, self.build, depth)
+        trunk.draw_pelvis(canvas, self.build, texture)
+        trunk.draw_spine(canvas, self.build, texture)
+        draw_kidneys(canvas, self.kidneys, self.tone, cavity, texture)
+        draw_vessels(canvas, self.build, self.tone, self.kidneys)

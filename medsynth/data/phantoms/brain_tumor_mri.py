@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from medsynth.data.phantoms import head as anatomy
-from medsynth.data.phantoms.canvas import Field, Plane, blur, rolled, stream, write_jpeg
+from medsynth.data.phantoms.canvas import Field, Plane, blur, rolled, stream, with_rician_noise, write_jpeg
+from medsynth.data.phantoms.contrasts import Tones
 
 CLASSES: tuple[anatomy.Finding, ...] = ("glioma", "meningioma", "notumor", "pituitary")
 TRAINING, TESTING = ("Training", "Tr"), ("Testing", "Te")
@@ -47,23 +48,11 @@ class Patient:
     def slice_grey(self, size: int, level: float) -> Field:
         """The head (size, size) in grey levels at one level, without noise."""
         plane = Plane.axial(size, side_cm=self.side_cm, centre=self.offset, level=level)
-        section = anatomy.Section.on(self.head, plane, level)
-        anatomy.draw_shell(section, self.head)
-        anatomy.draw_cerebrum(section, self.head)
-        anatomy.draw_ventricles(section, self.head)
-        anatomy.draw_falx(section, self.head)
-        anatomy.draw_base(section, self.head)
-        if self.lesion is not None:
-            anatomy.draw_lesion(section, self.lesion)
+        section = anatomy.Section.on(self.head, plane, Tones.of(["t1ce"]))
+        anatomy.draw(section, self.head, self.lesion)
         square = (plane.x / self.head.half_width) ** 2 + (plane.y / self.head.half_length) ** 2
-        image = section.canvas.image * (self.gain * (1.0 + self.shading * (square - 0.5)))
+        image = section.canvas.image[0] * (self.gain * (1.0 + self.shading * (square - 0.5)))
         return blur(rolled(image, degrees=self.roll_degrees, outside=0.0))
-
-
-def with_rician_noise(rng: np.random.Generator, image: Field, deviation: float) -> Field:
-    """Magnitude of image + complex normal noise, `deviation` in each part (Eq. 1, Gudbjartsson & Patz 1995)."""
-    real, imaginary = deviation * rng.standard_normal((2, *image.shape), dtype=np.float32)
-    return np.sqrt((image + real) ** 2 + imaginary**2)
 
 
 def write(folder: Path, *, patients: int, size: int, seed: int) -> None:

@@ -6,7 +6,7 @@ from head to feet. A slice is a plane through it; every shape is evaluated only 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -142,14 +142,23 @@ class Patch:
 
 @dataclass(frozen=True)
 class Canvas:
-    """A slice being painted: `image` (H, W) is changed in place; later paint covers earlier paint."""
+    """A slice being painted: `image` (H, W), or (c, H, W) for c contrasts at once, is changed in place.
+
+    Later paint covers earlier paint. labels: (H, W), set to `label` wherever more than half of a pixel is painted over.
+    """
 
     plane: Plane
     image: Field
+    labels: NDArray[np.uint8] | None = None
+    label: int = 0
 
     def on(self, plane: Plane) -> "Canvas":
         """The same image painted through another plane of the same pixels (see Plane.shifted_back)."""
-        return Canvas(plane, self.image)
+        return replace(self, plane=plane)
+
+    def labelled(self, label: int) -> "Canvas":
+        """The same image and labels, what is painted through it being marked `label`."""
+        return replace(self, label=label)
 
     def patch(
         self, solid: Solid, *, warp: Field | None = None, inside: Field | None = None, soft_cm: float = 0.0
@@ -172,17 +181,23 @@ class Canvas:
         return Patch(window, radius, mask)
 
     def paint(self, patch: Patch | None, value: float | Field | Callable[[Patch], Field]) -> None:
-        """Blend `value` (an array of the window's shape, or a callable of the patch) into the image by the mask."""
+        """Blend `value` (an array like the window, or a callable of the patch) into the image by the mask."""
         if patch is None:
             return
-        target = self.image[patch.window]
+        target = self.image[(..., *patch.window)]
         colour = value(patch) if callable(value) else value
         target += patch.mask * (colour - target)
+        self.mark(patch)
+
+    def mark(self, patch: Patch) -> None:
+        """Label the pixels that the patch covers by more than half, and leave the image as it is."""
+        if self.labels is not None:
+            self.labels[patch.window][patch.mask > 0.5] = self.label
 
     def fill(
         self,
         solid: Solid,
-        value: float | Callable[[Patch], Field],
+        value: float | Field | Callable[[Patch], Field],
         *,
         warp: Field | None = None,
         inside: Field | None = None,
@@ -193,11 +208,13 @@ class Canvas:
 
     def spread(self, mask: NDArray[np.floating] | NDArray[np.bool_]) -> Field:
         """A mask of one value, a row or a column seen over the whole image (H, W)."""
-        return np.broadcast_to(mask, self.image.shape).astype(np.float32, copy=False)
+        return np.broadcast_to(mask, self.image.shape[-2:]).astype(np.float32, copy=False)
 
     def cover(self, mask: Field, value: float | Field) -> None:
         """Blend `value` into the whole image by `mask` (H, W)."""
         np.add(self.image, mask * (value - self.image), out=self.image)
+        if self.labels is not None:
+            self.labels[self.spread(mask) > 0.5] = self.label
 
 
 @dataclass(frozen=True)
@@ -247,11 +264,11 @@ def band(value: Field, half_width: float) -> Field:
 
 
 def blur(image: Field) -> Field:
-    """Smooth with the separable kernel (1, 2, 1)/4; the border keeps its values."""
+    """Smooth rows and columns (the last two axes) with the kernel (1, 2, 1)/4; the border keeps its values."""
     out = image.copy()
-    out[1:-1] = 0.25 * (image[:-2] + image[2:]) + 0.5 * image[1:-1]
+    out[..., 1:-1, :] = 0.25 * (image[..., :-2, :] + image[..., 2:, :]) + 0.5 * image[..., 1:-1, :]
     image = out.copy()
-    out[:, 1:-1] = 0.25 * (image[:, :-2] + image[:, 2:]) + 0.5 * image[:, 1:-1]
+    out[..., 1:-1] = 0.25 * (image[..., :-2] + image[..., 2:]) + 0.5 * image[..., 1:-1]
     return out
 
 
@@ -260,6 +277,12 @@ def grain(rng: np.random.Generator, shape: tuple[int, int]) -> Field:
     white = rng.standard_normal((shape[0] + 1, shape[1] + 1), dtype=np.float32)
     rows = white[1:] + white[:-1]
     return 0.5 * (rows[:, 1:] + rows[:, :-1])
+
+
+def with_rician_noise(rng: np.random.Generator, image: Field, deviation: float) -> Field:
+    """Magnitude of image + complex normal noise, `deviation` in each part (Eq. 1, Gudbjartsson & Patz 1995)."""
+    real, imaginary = deviation * rng.standard_normal((2, *image.shape), dtype=np.float32)
+    return np.sqrt((image + real) ** 2 + imaginary**2)
 
 
 def rolled(image: Field, *, degrees: float, outside: float) -> Field:

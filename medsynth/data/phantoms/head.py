@@ -1,6 +1,7 @@
-"""The head as T1-weighted MRI with contrast shows it: scalp, skull, folded cortex, ventricles, skull base and lesions.
+"""The head as MRI shows it: scalp, skull, folded cortex, ventricles, skull base and lesions, in several contrasts.
 
-Grey levels are on the scale of the written image (0..255) for an average patient.
+Grey levels are on the scale of an 8-bit image (0..255) for an average patient; the sizes of offsets and textures are
+those of t1ce.
 """
 
 import math
@@ -8,11 +9,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medsynth.data.phantoms.canvas import INFINITE, Canvas, Field, Lattice, Patch, Plane, Solid, band, ramp, rise
+from medsynth.data.phantoms.contrasts import Tones
 
 Finding = Literal["glioma", "meningioma", "notumor", "pituitary"]
-SKULL, FLUID, GREY, WHITE, MUSCLE, FAT, ENHANCED = 14.0, 26.0, 74.0, 98.0, 72.0, 190.0, 205.0
+FLUID, GREY, WHITE, NECROSIS, OEDEMA, TUMOUR = 1, 2, 3, 4, 5, 6  # labels; 0 is all that is not within the meninges
 SELLA = (0.0, -2.2, 5.0)  # where the pituitary lies, cm
 
 
@@ -27,7 +30,7 @@ class Head:
     skull: float
     folds: int  # sulci round the circumference
     atrophy: float  # width of sulci and ventricles, about 1
-    fat: float  # brightness of fat
+    fat: float  # brightness of fat, about 1
     contrast: float  # white matter over grey matter, about 1
     coarse: Lattice
     middle: Lattice
@@ -44,7 +47,7 @@ class Head:
             skull=rng.uniform(0.5, 0.75),
             folds=int(rng.integers(20, 28)),
             atrophy=rng.uniform(0.7, 1.5),
-            fat=FAT * rng.uniform(0.75, 1.2),
+            fat=rng.uniform(0.75, 1.2),
             contrast=rng.uniform(0.8, 1.4),
             coarse=Lattice.random(rng, spacing_cm=3.0),
             middle=Lattice.random(rng, spacing_cm=1.3),
@@ -63,9 +66,11 @@ class Head:
 
 @dataclass(frozen=True)
 class Section:
-    """One slice of a head while it is painted: the canvas, noises and the depth under scalp and skull (H, W)."""
+    """One slice of a head while it is painted: canvas, labels, tones, noises, depth under scalp and skull (H, W)."""
 
     canvas: Canvas
+    labels: NDArray[np.uint8]
+    tones: Tones
     level: float
     coarse: Field
     middle: Field
@@ -74,14 +79,16 @@ class Section:
     inside: Field  # under the skull, cm
 
     @classmethod
-    def on(cls, head: Head, plane: Plane, level: float) -> "Section":
+    def on(cls, head: Head, plane: Plane, tones: Tones) -> "Section":
+        """An empty section through `plane`: a layer of the image for each contrast of `tones`, and labels."""
         coarse = head.coarse.on(plane)
         depth = head.depth(plane) + 0.06 * coarse
-        shape = (plane.y.shape[0], plane.x.shape[1])
-        canvas = Canvas(plane, np.zeros(shape, np.float32))
+        layers = np.zeros((np.size(tones.fluid), *depth.shape), np.float32)
+        labels = np.zeros(depth.shape, np.uint8)
         return cls(
-            canvas, level, coarse, head.middle.on(plane), head.fine.on(plane), depth, depth - head.scalp - head.skull
-        )
+            Canvas(plane, layers, labels), labels, tones, float(plane.z[0, 0]),
+            coarse, head.middle.on(plane), head.fine.on(plane), depth, depth - head.scalp - head.skull,
+        )  # fmt: skip
 
     def over(self, distance: Field) -> Field:
         """The soft mask of `distance` > 0 (cm)."""
@@ -90,23 +97,24 @@ class Section:
 
 def draw_shell(section: Section, head: Head) -> None:
     """Paint skin, scalp fat, the dark skull with its marrow, and the enhancing dura around fluid."""
-    canvas = section.canvas
-    canvas.cover(section.over(section.depth), 105.0)
-    canvas.cover(section.over(section.depth - 0.18), head.fat + 14.0 * section.middle)
+    canvas, tones = section.canvas, section.tones
+    fat = head.fat * tones.fat
+    canvas.cover(section.over(section.depth), tones.skin)
+    canvas.cover(section.over(section.depth - 0.18), fat + 14.0 * section.middle)
     if section.level > 0:  # the temporal muscle
         temple = rise(np.abs(canvas.plane.x), 4.5, 6.0) * rise(canvas.plane.y, 2.0, 0.0)
-        canvas.cover(temple * section.over(section.depth - 0.4), MUSCLE)
+        canvas.cover(temple * section.over(section.depth - 0.4), tones.muscle)
     under = section.depth - head.scalp
-    canvas.cover(section.over(under), SKULL)
+    canvas.cover(section.over(under), tones.skull)
     marrow = band(under - 0.5 * head.skull, 0.22) * ramp(0.6 + 0.4 * section.coarse)
-    canvas.cover(0.6 * marrow, 0.55 * head.fat)
-    canvas.cover(section.over(section.inside), 75.0)
-    canvas.cover(section.over(section.inside - 0.12), FLUID)
+    canvas.cover(0.6 * marrow, 0.55 * fat)
+    canvas.cover(section.over(section.inside), tones.dura)
+    canvas.labelled(FLUID).cover(section.over(section.inside - 0.12), tones.fluid)
 
 
 def draw_cerebrum(section: Section, head: Head) -> None:
     """Paint cortex and white matter: sulci are noise-warped radial ribbons with side branches that fade inwards."""
-    canvas, plane = section.canvas, section.canvas.plane
+    canvas, plane, tones = section.canvas, section.canvas.plane, section.tones
     surface = section.inside - 0.25 * head.atrophy - 0.08 * section.middle
     angle = np.arctan2(plane.x, -plane.y)
     ribbon = np.sin(head.folds * angle + 3.2 * section.coarse + 1.9 * section.middle)
@@ -119,111 +127,124 @@ def draw_cerebrum(section: Section, head: Head) -> None:
     # the corpus callosum joins the halves in the middle
     is_split = rise(np.abs(plane.y) + 0.9 * max(0.0, -section.level - 3.0), 2.6, 3.4)
     distance = np.minimum(distance, fissure + 2.0 * (1.0 - is_split))
-    canvas.cover(section.over(surface), WHITE + 10.0 * (head.contrast - 1.0) + 2.5 * section.middle)
+    white = tones.white + tones.white_gain * (head.contrast - 1.0)
+    canvas.labelled(WHITE).cover(section.over(surface), white + 2.5 * section.middle)
     ribbon_of_grey = rise(distance, 0.42, 0.26) * section.over(surface)
-    canvas.cover(ribbon_of_grey, GREY - 14.0 * (head.contrast - 1.0) + 3.0 * section.fine)
+    grey = tones.grey + tones.grey_gain * (head.contrast - 1.0)
+    canvas.labelled(GREY).cover(ribbon_of_grey, grey + 3.0 * section.fine)
     gap = 0.07 * head.atrophy
-    canvas.cover(rise(distance, gap + 0.09, gap - 0.02) * section.over(section.inside - 0.1), FLUID)
+    furrow = rise(distance, gap + 0.09, gap - 0.02) * section.over(section.inside - 0.1)
+    canvas.labelled(FLUID).cover(furrow, tones.fluid)
 
 
 def draw_falx(section: Section, head: Head) -> None:
     """Paint the enhancing falx and the sagittal sinus at its back and front end."""
-    canvas, plane = section.canvas, section.canvas.plane
+    canvas, plane, tones = section.canvas.labelled(FLUID), section.canvas.plane, section.tones
     edge = rise(np.abs(plane.y) + 0.9 * max(0.0, -section.level - 3.0), 3.6, 4.4)
     within = section.over(section.inside - 0.05)
-    canvas.cover(0.75 * edge * within * band(plane.x + 0.05 * section.coarse, 0.12), 150.0)
+    canvas.cover(0.75 * edge * within * band(plane.x + 0.05 * section.coarse, 0.12), tones.falx)
     height = math.sqrt(max(0.02, 1.0 - (min(section.level, 0.0) / head.half_height) ** 2))
     back = head.half_length * height - head.scalp - head.skull
-    canvas.fill(Solid((0.0, back - 0.25, 0.0), (0.42, 0.38, INFINITE)), ENHANCED)
-    canvas.fill(Solid((0.0, 0.2 - back, 0.0), (0.2, 0.22, INFINITE)), 170.0)
+    canvas.fill(Solid((0.0, back - 0.25, 0.0), (0.42, 0.38, INFINITE)), tones.blood)
+    canvas.fill(Solid((0.0, 0.2 - back, 0.0), (0.2, 0.22, INFINITE)), (170 / 205) * tones.blood)
 
 
 def draw_ventricles(section: Section, head: Head) -> None:
     """Paint deep grey nuclei, the lateral and third ventricles with choroid plexus, and the Sylvian fissures."""
-    canvas, size = section.canvas, 0.75 + 0.25 * head.atrophy
+    canvas, tones, size = section.canvas.labelled(FLUID), section.tones, 0.75 + 0.25 * head.atrophy
+    nuclei = canvas.labelled(GREY)
     warp = 0.1 * section.middle
     for side in (-1.0, 1.0):
         insula = Solid((side * 4.5, -0.8, 1.6), (0.3, 2.4, 2.6), turn=side * 0.25)
-        canvas.fill(insula.scaled(1.3), GREY, warp=0.3 * section.middle)
-        canvas.fill(insula, FLUID + 8.0, warp=0.4 * section.middle)
+        nuclei.fill(insula.scaled(1.3), tones.grey, warp=0.3 * section.middle)
+        canvas.fill(insula, tones.fluid + 8.0, warp=0.4 * section.middle)
         putamen = Solid((side * 2.7, -0.9, 0.6), (0.75, 2.0, 1.7), turn=side * 0.25)
         thalamus = Solid((side * 1.15, 1.3, 0.4), (1.0, 1.6, 1.5), turn=side * -0.35)
         for nucleus in (putamen, thalamus):
-            canvas.fill(nucleus, GREY + 4.0, warp=warp, soft_cm=0.25)
+            nuclei.fill(nucleus, tones.grey + 4.0, warp=warp, soft_cm=0.25)
         caudate = Solid((side * 1.75, -2.6, -0.8), (0.7, 1.1, 2.3), turn=side * 0.3)
-        canvas.fill(caudate, GREY, warp=warp)
+        nuclei.fill(caudate, tones.grey, warp=warp)
         horn = Solid((side * 1.15, -2.4, -1.1), (0.55 * size, 1.7 * size, 2.2), turn=side * 0.35)
         body = Solid((side * 1.3, 0.2, -2.2), (0.6 * size, 3.2 * size, 1.2), turn=side * -0.12)
         atrium = Solid((side * 2.5, 3.4, -0.5), (0.7 * size, 1.9 * size, 1.9), turn=side * -0.45)
         for part in (horn, body, atrium):
-            canvas.fill(part, FLUID - 4.0, warp=warp)
+            canvas.fill(part, tones.ventricle, warp=warp)
         plexus = Solid((side * 2.3, 2.9, -0.3), (0.28, 0.7, 1.0), turn=side * -0.45)
-        canvas.fill(plexus, 150.0, warp=0.3 * section.middle)
-    canvas.fill(Solid((0.0, 0.3, 1.3), (0.16 * size + 0.06, 1.4, 1.3)), FLUID)
-    canvas.fill(Solid((0.0, -1.4, 3.0), (1.3, 0.9, 1.0)), FLUID, warp=0.25 * section.middle)  # suprasellar cistern
-    canvas.fill(Solid((0.0, 3.2, 0.8), (0.3, 0.3, 1.2)), 180.0)  # internal cerebral and Galen's veins
+        canvas.fill(plexus, tones.plexus, warp=0.3 * section.middle)
+    canvas.fill(Solid((0.0, 0.3, 1.3), (0.16 * size + 0.06, 1.4, 1.3)), tones.fluid)
+    cistern = Solid((0.0, -1.4, 3.0), (1.3, 0.9, 1.0))  # suprasellar
+    canvas.fill(cistern, tones.fluid, warp=0.25 * section.middle)
+    canvas.fill(Solid((0.0, 3.2, 0.8), (0.3, 0.3, 1.2)), (180 / 205) * tones.blood)  # Galen's vein
 
 
 def draw_base(section: Section, head: Head) -> None:
     """Paint the low levels: cerebellum and brain stem behind, temporal lobes beside, orbits and sinuses in front."""
-    canvas, z = section.canvas, section.level
+    canvas, tones, z = section.canvas, section.tones, section.level
     if z < 2.4:
         return
-    tissue = canvas.image.copy()
+    tissue, labels = canvas.image.copy(), section.labels.copy()
     length = head.half_length
     low = float(rise(z, 2.4, 3.6))
     warp = 0.06 * section.middle
     _draw_cerebellum(section, low)
     face = rise(canvas.plane.y + 0.12 * np.abs(canvas.plane.x) ** 1.5, -2.6, -3.6)
     face = face * float(rise(z, 3.6, 4.4)) * section.over(section.depth - 0.35)
-    canvas.cover(face, MUSCLE + 40.0 * section.middle)
+    canvas.cover(face, tones.muscle + 40.0 * section.middle)
     for side in (-1.0, 1.0):
         petrous = Solid((side * 4.6, 1.5, 5.6), (3.0, 0.75, 1.5), turn=side * -0.45)
-        canvas.fill(petrous, SKULL, warp=0.2 * section.middle)
-        canvas.fill(Solid((side * 6.2, 3.4, 5.8), (0.9, 1.5, 1.8), turn=side * 0.3), ENHANCED - 40.0, warp=warp)
+        canvas.fill(petrous, tones.skull, warp=0.2 * section.middle)
+        sigmoid = Solid((side * 6.2, 3.4, 5.8), (0.9, 1.5, 1.8), turn=side * 0.3)
+        canvas.fill(sigmoid, (165 / 205) * tones.blood, warp=warp)
         lobe = Solid((side * 4.3, -1.4, 3.6), (2.3, 2.7, 2.7), turn=side * -0.25)
         within = section.over(section.inside - 0.15)
-        canvas.fill(lobe.scaled(1.09), SKULL, warp=warp, inside=low * within)
-        canvas.fill(lobe, lambda patch: np.maximum(tissue[patch.window], 46.0), warp=warp, inside=within)
+        canvas.labelled(FLUID).fill(lobe.scaled(1.09), tones.skull, warp=warp, inside=low * within)
+        patch = canvas.patch(lobe, warp=warp, inside=within)
+        if patch is not None:
+            canvas.paint(patch, np.maximum(tissue[(..., *patch.window)], tones.cortex_floor))
+            put_back = patch.mask > 0.5
+            section.labels[patch.window][put_back] = labels[patch.window][put_back]
         _draw_orbit(section, head, side)
-        canvas.fill(Solid((side * 1.25, -1.7, 5.0), (0.32, 0.5, 0.9)), ENHANCED - 15.0)  # cavernous sinus
-    canvas.fill(Solid((0.0, -length, 5.6), (1.5, 0.9, 1.2)), 110.0)
-    canvas.fill(Solid((0.0, 3.4 - length, 5.2), (1.2, 2.3, 1.5)), SKULL - 6.0, warp=0.25 * section.middle)
-    canvas.fill(Solid((0.0, -3.6, 5.6), (1.2, 0.9, 0.9)), SKULL - 6.0, warp=0.1 * section.middle)
-    canvas.fill(Solid(SELLA, (0.6, 0.45, 0.4)), 150.0)
+        canvas.fill(Solid((side * 1.25, -1.7, 5.0), (0.32, 0.5, 0.9)), (190 / 205) * tones.blood)  # cavernous sinus
+    canvas.fill(Solid((0.0, -length, 5.6), (1.5, 0.9, 1.2)), (110 / 105) * tones.skin)
+    canvas.fill(Solid((0.0, 3.4 - length, 5.2), (1.2, 2.3, 1.5)), tones.skull - 6.0, warp=0.25 * section.middle)
+    canvas.fill(Solid((0.0, -3.6, 5.6), (1.2, 0.9, 0.9)), tones.skull - 6.0, warp=0.1 * section.middle)
+    canvas.fill(Solid(SELLA, (0.6, 0.45, 0.4)), tones.gland)
 
 
 def _draw_orbit(section: Section, head: Head, side: float) -> None:
     """Paint orbital fat, optic nerve, eye muscles and the eye of one side (-1: left in the picture)."""
-    canvas, length = section.canvas, head.half_length
+    canvas, tones, length = section.canvas, section.tones, head.half_length
     orbit = Solid((side * 3.0, 3.2 - length, 5.0), (1.75, 2.6, 1.8), turn=side * -0.3)
-    canvas.fill(orbit, 0.85 * head.fat, inside=section.over(section.depth - 0.2))
-    canvas.fill(Solid((side * 2.5, 4.0 - length, 5.0), (0.28, 1.8, 0.3), turn=side * -0.4), MUSCLE + 20.0)
+    canvas.fill(orbit, 0.85 * head.fat * tones.fat, inside=section.over(section.depth - 0.2))
+    canvas.fill(Solid((side * 2.5, 4.0 - length, 5.0), (0.28, 1.8, 0.3), turn=side * -0.4), tones.nerve)
     for wall in (-1.0, 1.0):
-        canvas.fill(Solid((side * 2.9 + wall * 1.0, 3.8 - length, 5.0), (0.25, 1.5, 0.8), turn=side * -0.3), 120.0)
+        muscle = Solid((side * 2.9 + wall * 1.0, 3.8 - length, 5.0), (0.25, 1.5, 0.8), turn=side * -0.3)
+        canvas.fill(muscle, (120 / 72) * tones.muscle)
     eye = Solid((side * 3.25, 2.25 - length, 5.0), (1.2, 1.2, 1.2))
-    canvas.fill(eye, lambda patch: 34.0 + 90.0 * ramp((patch.radius - 0.82) * 10.0))
+    canvas.fill(eye, lambda patch: tones.eye + ramp((patch.radius - 0.82) * 10.0) * (124.0 - tones.eye))
 
 
 def _draw_cerebellum(section: Section, low: float) -> None:
     """Paint the posterior fossa: pons, fourth ventricle and cerebellar halves with fine folia."""
-    canvas = section.canvas
+    canvas, tones = section.canvas, section.tones
     folia = 0.5 + 0.5 * np.sin(9.0 * canvas.plane.y + 2.0 * np.abs(canvas.plane.x) + 0.8 * section.middle)
 
     def cerebellum(patch: Patch) -> Field:
         core = rise(patch.radius + 0.15 * section.middle[patch.window], 0.65, 0.4)
-        leaves = GREY + 8.0 - 22.0 * folia[patch.window] ** 3
-        return leaves + core * (WHITE - leaves)
+        leaves = tones.grey + 8.0 + (22 / 14) * tones.grey_gain * folia[patch.window] ** 3
+        return leaves + core * (tones.white - leaves)
 
     fossa = Solid((0.0, 4.2, 5.2), (5.3, 3.9, 3.0))
     tent = canvas.patch(fossa.scaled(1.06))
     if tent is not None:
-        canvas.paint(Patch(tent.window, tent.radius, tent.mask * low), 120.0)
-    canvas.fill(fossa, cerebellum, inside=section.over(section.inside - 0.2) * low)
-    canvas.fill(Solid((0.0, 0.4, 5.0), (2.0, 1.7, 3.0)), FLUID, inside=canvas.spread(_number(low)))
-    canvas.fill(Solid((0.0, 0.9, 5.0), (1.5, 1.3, 4.0)), WHITE - 6.0, inside=canvas.spread(_number(low)))
-    canvas.fill(Solid((0.0, 2.5, 5.0), (0.65, 0.35, 1.5)), FLUID)
-    canvas.fill(Solid((0.0, -0.6, 5.0), (0.22, 0.22, 3.0)), ENHANCED)  # basilar artery
+        canvas.labelled(FLUID).paint(Patch(tent.window, tent.radius, tent.mask * low), (120 / 150) * tones.falx)
+    canvas.labelled(GREY).fill(fossa, cerebellum, inside=section.over(section.inside - 0.2) * low)
+    open_ = canvas.spread(_number(low))
+    fluid = canvas.labelled(FLUID)
+    fluid.fill(Solid((0.0, 0.4, 5.0), (2.0, 1.7, 3.0)), tones.fluid, inside=open_)
+    canvas.labelled(WHITE).fill(Solid((0.0, 0.9, 5.0), (1.5, 1.3, 4.0)), tones.white - 6.0, inside=open_)
+    fluid.fill(Solid((0.0, 2.5, 5.0), (0.65, 0.35, 1.5)), tones.fluid)
+    fluid.fill(Solid((0.0, -0.6, 5.0), (0.22, 0.22, 3.0)), tones.blood)  # basilar artery
 
 
 def _number(value: float) -> Field:
@@ -266,22 +287,43 @@ class Lesion:
 
 def draw_lesion(section: Section, lesion: Lesion) -> None:
     """Paint oedema, then a ring around a dark core (glioma) or a bright even mass (meningioma, pituitary)."""
-    canvas, brain = section.canvas, section.over(section.inside - 0.05)
+    canvas, tones, brain = section.canvas, section.tones, section.over(section.inside - 0.05)
+    oedema, tumour = canvas.labelled(OEDEMA), canvas.labelled(TUMOUR)
     if lesion.finding == "glioma":
         warp = 0.16 * section.coarse + 0.1 * section.middle
-        canvas.fill(lesion.solid.scaled(lesion.oedema), 58.0, warp=1.6 * warp, inside=brain, soft_cm=0.7)
-
-        def ring(patch: Patch) -> Field:
-            core = rise(patch.radius + 0.1 * section.fine[patch.window], 0.78, 0.6)
-            rim = ENHANCED + 18.0 * section.middle[patch.window]
-            return rim + core * (38.0 + 6.0 * section.middle[patch.window] - rim)
-
-        canvas.fill(lesion.solid, ring, warp=warp, inside=brain)
+        oedema.fill(lesion.solid.scaled(lesion.oedema), tones.oedema, warp=1.6 * warp, inside=brain, soft_cm=0.7)
+        ring = canvas.patch(lesion.solid, warp=warp, inside=brain)
+        if ring is not None:
+            _draw_ring(section, ring)
     elif lesion.finding == "meningioma":
-        canvas.fill(lesion.solid.scaled(lesion.oedema), 55.0, warp=0.1 * section.coarse, inside=brain, soft_cm=0.4)
+        swelling = tones.oedema - 3.0
+        oedema.fill(lesion.solid.scaled(lesion.oedema), swelling, warp=0.1 * section.coarse, inside=brain, soft_cm=0.4)
         warp = 0.1 * section.coarse
-        canvas.fill(lesion.solid, lambda patch: 185.0 + 6.0 * section.fine[patch.window], warp=warp, inside=brain)
+        tumour.fill(
+            lesion.solid, lambda patch: tones.meningioma + 6.0 * section.fine[patch.window], warp=warp, inside=brain
+        )
     else:
         warp = 0.08 * section.middle
-        canvas.fill(lesion.solid.scaled(1.15), FLUID)
-        canvas.fill(lesion.solid, lambda patch: 178.0 + 8.0 * section.middle[patch.window], warp=warp)
+        canvas.labelled(FLUID).fill(lesion.solid.scaled(1.15), tones.fluid)
+        tumour.fill(lesion.solid, lambda patch: tones.adenoma + 8.0 * section.middle[patch.window], warp=warp)
+
+
+def _draw_ring(section: Section, ring: Patch) -> None:
+    """Paint the tumour tissue of a glioma and the necrosis in its middle."""
+    tones, window = section.tones, ring.window
+    core = rise(ring.radius + 0.1 * section.fine[window], 0.78, 0.6)
+    rim = tones.tumour + 18.0 * section.middle[window]
+    colour = rim + core * (tones.necrosis + 6.0 * section.middle[window] - rim)
+    section.canvas.labelled(TUMOUR).paint(ring, colour)
+    section.canvas.labelled(NECROSIS).mark(Patch(window, ring.radius, ring.mask * core))
+
+
+def draw(section: Section, head: Head, lesion: Lesion | None) -> None:
+    """Paint the whole head and its lesion if it has one."""
+    draw_shell(section, head)
+    draw_cerebrum(section, head)
+    draw_ventricles(section, head)
+    draw_falx(section, head)
+    draw_base(section, head)
+    if lesion is not None:
+        draw_lesion(section, lesion)

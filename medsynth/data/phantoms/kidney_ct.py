@@ -86,27 +86,16 @@ class Patient:
         """The body (size, size) in HU at one level, without noise and window."""
         plane = self.scan.plane(size, level)
         canvas = Canvas(plane, np.full((size, size), trunk.AIR, np.float32))
-        texture = trunk.Texture.on(self.noises, plane)
         if self.scan.has_arms:
-            self._draw_arms(canvas, texture)
-        depth = self.build.depth(plane)
-        cavity = trunk.draw_wall(canvas, self.build, depth, texture)
-        trunk.draw_legs(canvas, self.build, texture)
-        trunk.draw_lungs(canvas, self.build, cavity)
-        abdomen.draw_pelvic_organs(canvas, self.build, texture)
-        abdomen.draw_bowel(canvas, self.bowel, cavity, texture)
-        abdomen.draw_upper_organs(canvas, self.build, self.tone, cavity, texture)
-        trunk.draw_ribs(canvas, self.build, depth)
-        trunk.draw_pelvis(canvas, self.build, texture)
-        trunk.draw_spine(canvas, self.build, texture)
-        abdomen.draw_kidneys(canvas, self.kidneys, self.tone, cavity, texture)
-        abdomen.draw_vessels(canvas, self.build, self.tone, self.kidneys)
+            self._draw_arms(canvas)
+        abdomen.Body(self.build, self.tone, self.kidneys, self.bowel, self.noises).draw(canvas)
         image = rolled(canvas.image, degrees=self.scan.roll_degrees, outside=trunk.AIR)
         if self.scan.is_axial:
             trunk.draw_table(Canvas(plane, image), 0.95 * self.build.half_depth, self.scan.table)
         return blur(image)
 
-    def _draw_arms(self, canvas: Canvas, texture: trunk.Texture) -> None:
+    def _draw_arms(self, canvas: Canvas) -> None:
+        texture = trunk.Texture.on(self.noises, canvas.plane)
         for side in (-1.0, 1.0):
             arm = Solid((side * (self.build.half_width + 3.2), 1.5, 0.0), (3.0, 4.0, 200.0))
             canvas.fill(arm, trunk.FAT)

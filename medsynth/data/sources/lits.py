@@ -1,0 +1,128 @@
+"""CT of the liver and kidneys with segmentations: LiTS, SLIVER07 and KiTS, as their archives unpack."""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medsynth.data.sources.source import Listing, Record, Rejected, walk_files
+from medsynth.data.sources.volumes import Volume, VolumeSource
+from medsynth.data.volume import ending, is_volume_part, stem
+from medsynth.errors import UserError
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How a dataset names the files of patient N, without their ending; `patient` is how patients are called here."""
+
+    volume: str
+    segmentation: str
+    patient: str
+
+
+NAMINGS = (
+    Naming(r"volume-(\d+)", r"segmentation-(\d+)", "volume-{}"),
+    Naming(r"test-volume-(\d+)", r"test-segmentation-(\d+)", "test-volume-{}"),  # LiTS published these without labels
+    Naming(r"liver-orig(\d+)", r"liver-seg(\d+)", "liver-{}"),  # SLIVER07
+    Naming(r"(?:.*/)?case_(\d+)/imaging", r"(?:.*/)?case_(\d+)/segmentation", "case-{}"),  # KiTS19, KiTS21, KiTS23
+)
+
+
+class Lits(VolumeSource):
+    """Volumes and segmentations in folders of any depth below `root`, by name: see NAMINGS; .nii, .nii.gz, .mhd, .mha.
+
+    The organ is label 1 with the lesion, 2, in it. A volume without a segmentation is read with slices="all" alone; a
+    segmentation without a volume is rejected, and so are files that two names claim for one patient, unless they are of
+    one size: then the first is read.
+    """
+
+    origin = (
+        "lits is LiTS (competitions.codalab.org/competitions/17094: volume-N.nii with segmentation-N.nii), SLIVER07 "
+        "(sliver07.grand-challenge.org: liver-origN.mhd, liver-segN.mhd) or KiTS (kits-challenge.org: case_N folders)"
+    )
+    unit = "hu"
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        slices: str = "organ",
+        slice_range: Sequence[float | int] = (0.0, 1.0),
+        min_area_mm2: float | int = 0.0,
+        crop: str = "none",
+        margin_mm: float | int = 0.0,
+        plane: str = "axial",
+        not_finite: str = "reject",
+    ) -> None:
+        super().__init__(
+            root,
+            slices=slices,
+            slice_range=slice_range,
+            min_area_mm2=min_area_mm2,
+            organ_labels=(1, 2),
+            lesion_labels=(2,),
+            crop=crop,
+            margin_mm=margin_mm,
+            plane=plane,
+            not_finite=not_finite,
+        )
+
+    def files(self) -> list[Path]:
+        """Every volume and segmentation, and what holds the voxels of MetaImage headers."""
+        return [path for path in walk_files(self.root) if is_volume_part(path)]
+
+    def records(self) -> Listing:
+        """Every patient, by number. Raises UserError when no file bears one of the names."""
+        volumes, segmentations = self._named("volume"), self._named("segmentation")
+        if not volumes and not segmentations:
+            raise UserError(
+                f"lits: no volume-N.nii, liver-origN.mhd or case_N/imaging.nii.gz under {self.root} (data.root). "
+                f"{self.origin}. Set data.root=DIR, or data.phantom=true for procedural images"
+            )
+        records, rejected = [], []
+        for patient in sorted(volumes.keys() | segmentations.keys(), key=_by_number):
+            found, twice = _only(volumes.get(patient, []), patient)
+            masks, twice_too = _only(segmentations.get(patient, []), patient)
+            rejected += [*twice, *twice_too]
+            is_clear = bool(masks) or patient not in segmentations
+            if found and is_clear:
+                records.append(
+                    Record(found[0], patient=patient, detail=Volume((found[0],), masks[0] if masks else None))
+                )
+            rejected += [Rejected(path, f"which segmentation is meant is not clear ({patient})") for path in found
+                         if not is_clear]  # fmt: skip
+            rejected += [
+                Rejected(path, f"a segmentation without its volume ({patient})") for path in masks if not found
+            ]
+        without = sum(record.detail.mask is None for record in records)
+        notes = [f"{without:,} of {len(records):,} volumes have no segmentation"] if without else []
+        return Listing(records, rejected, notes)
+
+    def _named(self, kind: str) -> dict[str, list[Path]]:
+        """The files of each patient that are a "volume" or a "segmentation"."""
+        found = defaultdict(list)
+        for path in walk_files(self.root):
+            if ending(path):
+                whole = path.relative_to(self.root).with_name(stem(path)).as_posix()
+                for naming in NAMINGS:
+                    pattern = getattr(naming, kind)
+                    name = whole if "/" in pattern else stem(path)
+                    if match := re.fullmatch(pattern, name, re.IGNORECASE):
+                        found[naming.patient.format(int(match[1]))].append(path)
+        return dict(found)
+
+
+def _by_number(patient: str) -> tuple[str, int]:
+    kind, _, number = patient.rpartition("-")
+    return kind, int(number)
+
+
+def _only(paths: list[Path], patient: str) -> tuple[list[Path], list[Rejected]]:
+    """The file of a patient, if it is clear which that is, and the rejected ones of several."""
+    if len(paths) < 2:
+        return paths, []
+    if len({path.stat().st_size for path in paths}) == 1:
+        copy = f"{patient} again, of the same size as {{}}, which is read"
+        return paths[:1], [Rejected(path, copy.format(paths[0].name)) for path in paths[1:]]
+    return [], [Rejected(path, f"one of {len(paths)} files that are {patient}, of different sizes") for path in paths]

@@ -1,0 +1,167 @@
+"""Any folder of volumes: masks by name, labels and patients from folders or from a table."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from medsynth.data.sources.source import Listing, Record, Rejected, walk_files
+from medsynth.data.sources.table import FileTable
+from medsynth.data.sources.volumes import Volume, VolumeSource, check_choice
+from medsynth.data.volume import ENDINGS, ending, is_volume_part, stem
+from medsynth.errors import UserError
+
+SESSION = re.compile(r"(ses|session|visit|scan|anat)[-_ ]?\w*", re.IGNORECASE)  # folders of a patient's scans
+
+
+class NiftiFolder(VolumeSource):
+    """NIfTI and MetaImage volumes below `root`.
+
+    images, masks: which files are which, as patterns of names in any folder ("ilist*") or of paths ("images/*_T1");
+        `*` stands for anything but /, and endings may be left out. A mask belongs to the image for which every `*`
+        stands for the same text, in the same folder unless the patterns name folders: ilist7 and slist7 with "ilist*"
+        and "slist*"; x and x_seg with "*" and "*_seg"; images/4H1 and labels/4Mask with "images/*H1" and
+        "labels/*Mask". masks=None: there are none. What is a mask is no image. That no file is a mask is noted.
+    unit: "signal" (MR), or "hu" for CT.
+    labels: "folders": the first folder below `root` is the class; "none".
+    table: CSV or TSV below `root` whose labels and patients count instead; its columns as in image_folder.
+    A patient is what patient_column says. Without it, a patient is the folder that a volume lies in (or the folder
+    around one like ses-1) when every folder holds a single image, names recur in several folders, or files are named
+    after their folder; and otherwise each file is one.
+    """
+
+    origin = "nifti reads your own volumes (.nii, .nii.gz, .mhd, .mha), in any folders"
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        images: str = "*",
+        masks: str | None = None,
+        unit: str = "signal",
+        labels: str = "none",
+        table: str | None = None,
+        file_column: str = "file",
+        label_column: str | None = "label",
+        patient_column: str | None = None,
+        slices: str = "all",
+        slice_range: Sequence[float | int] = (0.0, 1.0),
+        min_area_mm2: float | int = 0.0,
+        lesion_labels: Sequence[int] = (2,),
+        crop: str = "none",
+        margin_mm: float | int = 0.0,
+        plane: str = "axial",
+        not_finite: str = "reject",
+    ) -> None:
+        super().__init__(
+            root,
+            slices=slices,
+            slice_range=slice_range,
+            min_area_mm2=min_area_mm2,
+            lesion_labels=lesion_labels,
+            crop=crop,
+            margin_mm=margin_mm,
+            plane=plane,
+            not_finite=not_finite,
+        )
+        check_choice("unit", unit, ("signal", "hu"))
+        check_choice("labels", labels, ("folders", "none"))
+        self.images, self.masks, self.unit, self.labels, self.table = images, masks, unit, labels, None
+        if table is not None:
+            self.table = FileTable(self.root, table, "data.table", file_column, label_column, patient_column)
+
+    def files(self) -> list[Path]:
+        """Every volume below `root`, and the table."""
+        table = [self.root / self.table.name] if self.table is not None else []
+        return [path for path in walk_files(self.root) if is_volume_part(path)] + table
+
+    def records(self) -> Listing:
+        """Every image, by path. Raises UserError when no file is one, and for patterns and tables that do not fit."""
+        volumes = [path for path in walk_files(self.root) if ending(path)]
+        masks = self._matching(self.masks, volumes) if self.masks is not None else {}
+        images = self._matching(self.images, [path for path in volumes if path not in masks])
+        if not images:
+            raise UserError(
+                f"nifti: data.images={self.images} names none of {len(volumes):,} volumes in {self.root} (data.root). "
+                f"{self.origin}. Set data.root=DIR or data.images, or data.phantom=true for procedural images"
+            )
+        if masks and not set(images.values()) & set(masks.values()):
+            raise UserError(
+                f"nifti: no mask belongs to an image: the wildcards of data.images={self.images} and "
+                f"data.masks={self.masks} stand for other texts, {_first(images)} and {_first(masks)}; see NiftiFolder"
+            )
+        records, rejected, notes = self._paired(images, masks)
+        if self.masks is not None and not masks:
+            notes = [f"data.masks={self.masks} names no volume: no image has a mask"]
+        if self.table is None:
+            return Listing(records, rejected, notes)
+        return Listing(self.table.apply(records), rejected, [*notes, *self.table.compare(records)])
+
+    def _matching(self, pattern: str, volumes: Sequence[Path]) -> dict[Path, tuple[str, ...]]:
+        """The files that a pattern names, with what each of its wildcards stands for, its folder first."""
+        regex = re.compile("(?:(.*)/)?" + "".join(_part(part) for part in re.split(r"(\*+)", _without_ending(pattern))))
+        found = {}
+        for path in volumes:
+            if match := regex.fullmatch(path.relative_to(self.root).with_name(stem(path)).as_posix()):
+                found[path] = tuple(text or "" for text in match.groups())
+        return found
+
+    def _paired(
+        self, images: dict[Path, tuple[str, ...]], masks: dict[Path, tuple[str, ...]]
+    ) -> tuple[list[Record], list[Rejected], list[str]]:
+        by_key = defaultdict(list)
+        for path, key in masks.items():
+            by_key[key].append(path)
+        patients, records, rejected = self._patients(list(images)), [], []
+        for path, key in images.items():
+            fitting = by_key.get(key, [])
+            if len(fitting) > 1:
+                rejected.append(Rejected(path, f"has {len(fitting)} masks: {', '.join(m.name for m in fitting)}"))
+                continue
+            detail = Volume((path,), fitting[0] if fitting else None)
+            records.append(Record(path, label=self._label(path), patient=patients[path], detail=detail))
+        keys = set(images.values())
+        rejected += [Rejected(path, "a mask without its image") for path, key in masks.items() if key not in keys]
+        without = sum(record.detail.mask is None for record in records) if masks else 0
+        return records, rejected, [f"{without:,} of {len(records):,} images have no mask"] if without else []
+
+    def _label(self, path: Path) -> str | None:
+        parts = path.relative_to(self.root).parts
+        return parts[0] if self.labels == "folders" and len(parts) > 1 else None
+
+    def _patients(self, images: Sequence[Path]) -> dict[Path, str]:
+        """The patient of each image, by its folder or by its own name: see the class."""
+        folders = {path: _folder(path.relative_to(self.root), skip=self._label(path) is not None) for path in images}
+        names = Counter(stem(path) for path in images)
+        sizes = Counter(folders.values())
+        is_folder = (
+            max(sizes.values(), default=0) == 1
+            or (len(sizes) > 1 and max(names.values()) > 1)
+            or all(stem(path).lower().startswith(folder.name.lower()) for path, folder in folders.items())
+        )
+        if is_folder and all(folder.name for folder in folders.values()):
+            return {path: folder.as_posix() for path, folder in folders.items()}
+        return {path: path.relative_to(self.root).with_name(stem(path)).as_posix() for path in images}
+
+
+def _first(found: dict[Path, tuple[str, ...]]) -> str:
+    path, key = next(iter(found.items()))
+    return f"'{', '.join(key[1:])}' in {path.name}"
+
+
+def _folder(path: Path, *, skip: bool) -> Path:
+    """The folder that may be a patient's, without those of sessions; empty right below the root or the class."""
+    folder = path.parent
+    least = 1 if skip else 0
+    while len(folder.parts) > least and SESSION.fullmatch(folder.name):
+        folder = folder.parent
+    return folder if len(folder.parts) > least else Path()
+
+
+def _without_ending(pattern: str) -> str:
+    return next((pattern[: -len(end)] for end in ENDINGS if pattern.lower().endswith(end)), pattern)
+
+
+def _part(part: str) -> str:
+    """A piece of a pattern as a regular expression."""
+    return {"*": "([^/]*)", "**": "(.*)"}.get(part, re.escape(part))
