@@ -100,7 +100,7 @@ class Bare:
     def plan(self, number: int) -> Plan:
         """The batch of this number, as the run draws it; outside the measured time, to the bare loop's advantage."""
         from medsynth.ema import RAMP_UP
-        from medsynth.latent import fold
+        from medsynth.seeds import fold
 
         first, last = number * self.batch_size, (number + 1) * self.batch_size
         positions = self.order.at(range(first, last))

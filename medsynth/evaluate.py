@@ -62,7 +62,7 @@ def _evaluate_run(config: Mapping[str, Any], *, count: int) -> dict[str, Any]:
             "Checkpoint": loaded.checkpoint.name,
         },
         "reproduce": [
-            *(command.read_text().splitlines() if command.exists() else []),
+            *(map(without_root, command.read_text().splitlines()) if command.exists() else []),
             f"# checkpoint {loaded.checkpoint.name}, sha256 {sha256(loaded.checkpoint)}",
         ],
     }
@@ -197,10 +197,20 @@ def _complete(facts: dict[str, Any]) -> dict[str, Any]:
         "facts": {**facts["facts"], "Judged": time.strftime("%Y-%m-%d %H:%M %z"), "medsynth": __version__},
         "reproduce": [
             *facts["reproduce"],
-            shlex.join(["python", "-m", "medsynth.evaluate", *sys.argv[1:]]),
+            without_root(shlex.join(["python", "-m", "medsynth.evaluate", *sys.argv[1:]])),
             f"# medsynth {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
         ],
     }
+
+
+def without_root(command: str) -> str:
+    """A command as a report shows it, which others read: the folder of the data may be named after people."""
+    import shlex
+
+    words = shlex.split(command)
+    if not any(word.startswith("data.root=") for word in words):
+        return command
+    return shlex.join("data.root=DIR" if word.startswith("data.root=") else word for word in words)
 
 
 if __name__ == "__main__":

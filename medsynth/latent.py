@@ -1,17 +1,12 @@
 """Randomness that depends on a seed and a position alone: never on ranks, batch size at export, or what ran before."""
 
-import hashlib
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-
-def fold(seed: int, *words: int | str) -> int:
-    """Derive an independent 63-bit seed from a seed and words, the same on every machine."""
-    text = "/".join(map(str, (seed, *words)))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+from medsynth.seeds import fold
 
 
 def generator(seed: int, *words: int | str) -> torch.Generator:

@@ -130,8 +130,9 @@ def _wandb(config: dict[str, Any], folder: Path) -> Logger:
         project=choice["project"],
         entity=choice["entity"],
         group=choice["group"],
-        config=config,
-        settings=wandb.Settings(console="off"),
+        config={**config, "data": {key: value for key, value in config["data"].items() if key != "root"}},
+        # The folder of the data may be named after people: it goes to W&B neither in the config nor in the command.
+        settings=wandb.Settings(console="off", x_disable_meta=True),
     )
     # Panels from code: every figure over images_seen, in one section a prefix.
     logger.experiment.define_metric("images_seen")

@@ -22,11 +22,11 @@ from medsynth.data.prepare_pack import prepare_pack
 from medsynth.data.render import Decoder, decode
 from medsynth.data.sources.source import is_image, last_number, walk_files
 from medsynth.errors import UserError, say
-from medsynth.latent import fold
 from medsynth.metrics.halves import halves
 from medsynth.metrics.real import real_halves, real_sets
 from medsynth.metrics.suite import Images
 from medsynth.sampling import synthesise
+from medsynth.seeds import fold
 
 SHOWN = 32  # images of each side in a report
 FEW_GROUPS = 50  # patients below which two halves of a training set are visibly different people

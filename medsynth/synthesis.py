@@ -25,7 +25,8 @@ from medsynth.batch import Batch, Request, micro_batches
 from medsynth.clock import Clock
 from medsynth.ema import Average
 from medsynth.errors import UserError
-from medsynth.latent import Draws, fold
+from medsynth.latent import Draws
+from medsynth.seeds import fold
 
 Terms = dict[str, Tensor]  # named loss terms, scalars: their sum is minimised, each one is logged
 

@@ -123,7 +123,7 @@ def _model(config: dict[str, Any], pack: "Pack") -> "SynthesisModule":
     import torch
 
     from medsynth.checkpoint import build_model
-    from medsynth.latent import fold
+    from medsynth.seeds import fold
     from medsynth.synthesis import Training
 
     torch.manual_seed(fold(config["seed"], "weights"))

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from medsynth.latent import Draws, fold, latents
+from medsynth.latent import Draws, latents
+from medsynth.seeds import fold
 
 
 def test_fold_is_pinned_so_that_seeds_mean_the_same_on_every_machine():

@@ -71,7 +71,8 @@ def found(words: list[str], *folders: Path) -> list[str]:
     """Which words stand where, in names of files or in what they hold, whatever the case."""
     spelt = {word: [word.lower().encode(code) for code in ENCODINGS] for word in words}
     places = []
-    for folder, path in ((folder, path) for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()):
+    files = [(folder, path) for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
+    for folder, path in files:
         held = [str(path.relative_to(folder)).encode().lower(), *(part.lower() for part in contents(path))]
         places += [f"{word} in {path.name}" for word in words if any(s in part for s in spelt[word] for part in held)]
     return places

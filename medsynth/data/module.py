@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader, Dataset
 from medsynth.augment.affine import FLIPS, Views, flip
 from medsynth.batch import Batch
 from medsynth.data.degrade import Degradation
-from medsynth.data.order import BALANCES, Order
+from medsynth.data.order import Order
 from medsynth.data.pack import Pack, gather, unit_of
+from medsynth.data.settings import BALANCES
 from medsynth.errors import UserError
 from medsynth.latent import Draws
 

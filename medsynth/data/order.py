@@ -7,8 +7,6 @@ from numpy import ndarray
 
 from medsynth.latent import generator
 
-BALANCES = ("none", "oversample", "weighted")
-
 
 class Order:
     """The places 0, 1, 2, ... of training, filled with the numbers 0 ... m - 1 of m images.

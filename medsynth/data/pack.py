@@ -7,18 +7,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from numpy import ndarray
-from torch import Tensor
 
 from medsynth.data.picture import Geometry
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from medsynth.data.render import Slice
+else:  # preparing a pack needs no torch, which takes longer to load, and more memory, than all else
+    Tensor = Any
 
 FORMAT = 2
 SPLITS = ("train", "val", "test")
@@ -32,13 +34,22 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser().absolute() / "medsynth"
 
 
-def to_float(pixels: Tensor) -> Float[Tensor, "b c h w"]:
-    """Quantised pixels to [-1, 1]: v / 127.5 - 1 for 8 bits, v / 32767.5 - 1 for 16."""
-    return pixels.to(torch.float32).div_(127.5 if pixels.dtype == torch.uint8 else 32767.5).sub_(1.0)
+T = TypeVar("T", "Tensor", ndarray)
+
+
+def to_float(pixels: T) -> T:
+    """Quantised pixels of any shape, array or tensor, to float32 in [-1, 1]: v / 127.5 - 1, or v / 32767.5 - 1."""
+    half = 127.5 if pixels.itemsize == 1 else 32767.5
+    image = pixels.astype(np.float32) if isinstance(pixels, ndarray) else pixels.float()
+    image /= half
+    image -= 1
+    return image
 
 
 def gather(array: np.memmap, indices: Int[ndarray, " b"] | Sequence[int]) -> Tensor:
     """Slices of a memory-mapped array, as a tensor of its type."""
+    import torch
+
     return torch.from_numpy(np.asarray(array).take(indices, axis=0))
 
 
@@ -154,15 +165,19 @@ class Pack:
         """Slices in [-1, 1]."""
         return self.floats(self.pixels(indices))
 
-    def floats(self, pixels: Tensor) -> Float[Tensor, "b c h w"]:
-        """Stored pixels in [-1, 1] of the codec `intensity`, on their device."""
+    def array(self, indices: Int[ndarray, " b"] | Sequence[int]) -> Float[ndarray, "b c h w"]:
+        """The same as an array."""
+        return self.floats(np.asarray(self.images).take(indices, axis=0))
+
+    def floats(self, pixels: T) -> T:
+        """Stored pixels, array or tensor on any device, in [-1, 1] of the codec `intensity`."""
         image = to_float(pixels)
         if self.intensity == self.stored:
             return image
         (low, high), (from_low, from_high) = codec_range(self.intensity), codec_range(self.stored)
-        scale = (from_high - from_low) / (high - low)
-        offset = (from_low + from_high - low - high) / (high - low)
-        return image.mul_(scale).add_(offset).clamp_(-1, 1)
+        image *= (from_high - from_low) / (high - low)
+        image += (from_low + from_high - low - high) / (high - low)
+        return image.clip(-1, 1)
 
     def width(self, indices: Int[ndarray, " b"]) -> Float[ndarray, " b"]:
         """How much of the source's unit lies between -1 and 1 of each slice's first channel, in what tensor() gives."""

@@ -4,17 +4,15 @@ import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy import ndarray
 
-from medsynth.augment.affine import Affine
 from medsynth.data.arrays import ArrayFile
 from medsynth.data.decode import strict_pillow
 from medsynth.data.fingerprint import file_table, fingerprint
@@ -36,7 +34,7 @@ class Copies:
     """Transformed copies beside each training image: their number, their transform and data.flips."""
 
     count: int
-    augment: Affine
+    augment: Callable[..., Any]
     flips: str
     config: dict[str, Any]
 
@@ -278,6 +276,8 @@ def _append_copies(
     arrays: _Arrays, table: dict[str, ndarray], copies: Copies, *, seed: int, bits: int, progress: Say
 ) -> dict[str, ndarray]:
     """Write the transformed copies of the training images behind all slices; returns the longer table."""
+    import torch
+
     from medsynth.augment.offline import copies as transformed
 
     chosen = np.flatnonzero((table["splits"] == "train") & (table["domains"] == "target"))
@@ -304,7 +304,7 @@ def _append_copies(
     return longer | {"class_names": table["class_names"]}
 
 
-def _append_views(arrays: _Arrays, views: dict[str, torch.Tensor], *, bits: int) -> None:
+def _append_views(arrays: _Arrays, views: Mapping[str, Any], *, bits: int) -> None:
     images = quantise(views["image"].numpy(), bits=bits)
     masks = views["mask"].numpy() if "mask" in views else [None] * len(images)
     conditions = quantise(views["condition"].numpy(), bits=bits) if "condition" in views else [None] * len(images)

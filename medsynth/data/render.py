@@ -126,7 +126,7 @@ def _digest(values: Float[ndarray, "h w *c"]) -> str:
     hashed = hashlib.sha256(f"{values.shape}".encode())
     with np.errstate(invalid="ignore"):
         whole = values.astype(np.int16)  # Hounsfield units are whole numbers, and half the bytes take half the time
-    hashed.update(np.ascontiguousarray(whole if np.array_equal(whole, values) else values))
+    hashed.update(np.ascontiguousarray(whole if np.array_equal(whole, values) else values).data)
     return hashed.hexdigest()[:32]
 
 

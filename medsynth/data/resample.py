@@ -8,7 +8,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 SUPPORT = 2.0  # pixels to either side that the cubic kernel reaches
-BLOCK = 16  # rows that are transposed at once
+APART = 16  # values by which rows are made longer: 64 bytes, a line of the cache
 SHARPNESS = -0.5  # the kernel's parameter a (Keys 1981, Eq. 4), as in Pillow
 
 
@@ -26,11 +26,11 @@ def resample(values: Float[ndarray, "h w"], size: tuple[int, int]) -> Float[ndar
 
 
 def _transposed(values: Float[ndarray, "h w"]) -> Float[ndarray, "w h"]:
-    """The transpose, in memory too. In blocks: rows whose distance is a power of two fight for the cache."""
-    result = np.empty(values.shape[::-1], values.dtype)
-    for first in range(0, len(values), BLOCK):
-        result[:, first : first + BLOCK] = values[first : first + BLOCK].T
-    return result
+    """The transpose, in memory too. By way of longer rows: rows whose distance is a power of two fight for the cache."""
+    height, width = values.shape
+    longer = np.empty((height, width + APART), values.dtype)
+    longer[:, :width] = values
+    return np.ascontiguousarray(longer[:, :width].T)
 
 
 @lru_cache(maxsize=64)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from medsynth.data.intensity import Intensity
-from medsynth.data.order import BALANCES
 from medsynth.data.pack import FORMAT
 from medsynth.data.render import FITS, Decoder
 from medsynth.data.sources.source import Source
 from medsynth.errors import UserError
 
+BALANCES = ("none", "oversample", "weighted")  # see order.py
 KEYS = frozenset(
     ("name", "root", "source", "phantom", "phantom_patients", "phantom_size", "phantom_seed", "channels", "bits", "fit",
      "intensity", "flips", "white", "split", "workers", "balance",

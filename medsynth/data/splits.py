@@ -10,7 +10,7 @@ from pathlib import Path
 from numpy import ndarray
 
 from medsynth.errors import UserError
-from medsynth.latent import fold
+from medsynth.seeds import fold
 
 SPLITS = ("train", "val", "test")
 EXCLUDED = "excluded"

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
 
-from medsynth.latent import fold
+from medsynth.seeds import fold
 
 
 def halves(

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from medsynth.latent import fold, generator
+from medsynth.latent import generator
+from medsynth.seeds import fold
 
 PATCH = 7
 PATCHES_PER_IMAGE = 128

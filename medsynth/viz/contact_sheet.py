@@ -10,9 +10,9 @@ from jaxtyping import Int, UInt8
 from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFont
 
-from medsynth.data.pack import Pack, gather
+from medsynth.data.pack import Pack
 from medsynth.data.picture import UNKNOWN
-from medsynth.viz.grid import to_bytes
+from medsynth.data.render import quantise
 
 COLUMNS = 12
 SHARES = {"train": 8, "val": 2, "test": 2}  # of COLUMNS
@@ -97,8 +97,8 @@ def _evenly(items: Sequence[T], count: int) -> list[T]:
 def _telling(pack: Pack, images: Int[ndarray, " n"]) -> int:
     candidates = _evenly(images.tolist(), CANDIDATES)
     if pack.masks is not None:
-        masks = gather(pack.masks, candidates)
-        areas = ((masks > 0) & (masks != UNKNOWN)).flatten(1).sum(1)
+        masks = np.asarray(pack.masks[candidates])
+        areas = ((masks > 0) & (masks != UNKNOWN)).sum(axis=(1, 2, 3))
         if areas.max() > 0:
             return candidates[int(areas.argmax())]
     return candidates[len(candidates) // 2]
@@ -115,7 +115,7 @@ def _draw_heading(draw: ImageDraw.ImageDraw, pack: Pack, rows: Sequence[Row]) ->
         text += f" {len(rows)} of {classes:,} classes are shown."
     draw.text((MARGIN, MARGIN), text, fill=(255, 255, 255), font=font)
     shown = [index for row in rows for _, index in row.cells]
-    labels = gather(pack.masks, shown).unique().tolist() if pack.masks is not None else []
+    labels = np.unique(pack.masks[shown]).tolist() if pack.masks is not None else []
     for place, label in enumerate(label for label in labels if label not in (0, UNKNOWN)):
         draw.text((MARGIN + 70 * place, MARGIN + LINE), f"label {label}", fill=_colour(label), font=font)
 
@@ -133,11 +133,11 @@ def _draw_row(sheet: Image.Image, draw: ImageDraw.ImageDraw, pack: Pack, row: Ro
 
 def _pictures(pack: Pack, index: int) -> list[UInt8[ndarray, "t t 3"]]:
     """An image, its condition and its mask as tiles: the mask as outlines on the image."""
-    views = [pack.tensor([index])[0]]
+    views = [pack.array([index])[0]]
     if pack.conditions is not None:
-        views.append(pack.floats(gather(pack.conditions, [index]))[0])
+        views.append(pack.floats(np.asarray(pack.conditions[index])))
     planes = [plane for view in views for plane in (view[None] if len(view) == 3 else view[:, None])]
-    tiles = [_tile(to_bytes(plane).numpy()) for plane in planes]
+    tiles = [_tile(quantise(plane, bits=8)) for plane in planes]
     if pack.masks is not None:
         mask = Image.fromarray(np.asarray(pack.masks[index, 0])).resize((TILE, TILE), Image.Resampling.NEAREST)
         _outline(tiles[0], np.asarray(mask))

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from medsynth.data.order import BALANCES, Order
+from medsynth.data.order import Order
+from medsynth.data.settings import BALANCES
 
 LABELS = np.array([0] * 12 + [1] * 5 + [2])
 

@@ -95,7 +95,8 @@ class Dicom(Source):
         """
         headers, rejected = self._headers()
         wanted, others = self._of_modality(headers)
-        unique, copies = _without_copies(wanted, self.root)
+        with _quiet():
+            unique, copies = _without_copies(wanted, self.root)
         groups = group(unique)
         series = [arrange(frames) for frames in groups]
         labels, notes = self._labels(groups, series)
@@ -249,18 +250,27 @@ def _quiet() -> Iterator[None]:
 
 
 def _without_copies(headers: Sequence[Header], root: Path) -> tuple[list[Header], list[Rejected]]:
-    """One object of each SOPInstanceUID, an uncompressed one if there is, and its copies."""
-    first: dict[str, Header] = {}
-    for header in sorted(headers, key=lambda h: h.stored.encapsulated):
-        first.setdefault(header.identity.instance or str(header.path), header)
-    unique, copies = [], []
+    """One object of each SOPInstanceUID, and its copies: the one that is kept can be read, and is not compressed, if
+    there is such."""
+    same: dict[str, list[Header]] = {}
     for header in headers:
-        kept = first[header.identity.instance or str(header.path)]
-        if kept is header:
-            unique.append(header)
-        else:
-            copies.append(Rejected(header.path, f"the same object as {kept.path.relative_to(root).as_posix()}"))
-    return unique, copies
+        same.setdefault(header.identity.instance or str(header.path), []).append(header)
+    copies = []
+    for some in (some for some in same.values() if len(some) > 1):
+        some.sort(key=lambda header: (not _is_readable(header), header.stored.encapsulated))
+        kept = some[0].path.relative_to(root).as_posix()
+        copies += [Rejected(header.path, f"the same object as {kept}") for header in some[1:]]
+    left_out = {entry.path for entry in copies}
+    return [header for header in headers if header.path not in left_out], copies
+
+
+def _is_readable(header: Header) -> bool:
+    try:
+        shot = Shot(header.stored, header.frames[0], header.modality, None)
+        shot.values(inflate(header.stored) if header.stored.deflated else None)
+    except BadImage:
+        return False
+    return True
 
 
 def _notes(series: Sequence[Series], groups: Sequence[Group], root: Path) -> list[str]:

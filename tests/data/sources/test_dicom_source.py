@@ -102,6 +102,16 @@ def test_a_copy_of_an_object_is_named_and_the_uncompressed_one_kept(tmp_path: Pa
     assert len(pictures(source)) == 1
 
 
+def test_of_copies_the_one_that_can_be_read_is_kept(tmp_path: Path) -> None:
+    for name in "ab":
+        dicom(tmp_path / name, SMALL, syntax=JPEGLSLossless, SOPInstanceUID="1.5")
+    content = bytearray((tmp_path / "a").read_bytes())
+    place = content.index(b"\xff\xd8\xff\xf7")
+    content[place : place + 4] = bytes(4)
+    (tmp_path / "a").write_bytes(content)
+    assert reasons(Dicom(tmp_path)) == {"a": "the same object as b"}
+
+
 def test_radiographs_of_one_series_are_records_of_their_own(tmp_path: Path) -> None:
     for name, size in {"pa": 20, "lateral": 24}.items():
         pixels = RNG.integers(0, 4000, (size, 20)).astype(np.uint16)
