@@ -71,8 +71,8 @@ class ArrayFile:
             self._write(self._blank())
 
     def _blank(self) -> ndarray:
-        assert self.missing is not None and self.shape is not None, f"{self.path.name} takes no missing slice"
-        return np.full(self.shape, self.missing, self.dtype)
+        assert self.missing is not None, f"{self.path.name} takes no missing slice"
+        return np.full(self.shape or (), self.missing, self.dtype)
 
     def _write(self, value: ndarray) -> None:
         if value.shape != self.shape or value.dtype != self.dtype:

@@ -159,10 +159,9 @@ def _write_slices(
 
 
 def _without_pixels(rendered: Slice, *, compares: bool) -> Slice:
-    """What is kept of a slice in memory. Where nobody compares, a thumbnail only says whether it is of one colour."""
-    look = normalise(rendered.thumbnail[None])[0]
-    kept = look if compares else np.array([look.any()], dtype=np.float32)
-    return replace(rendered, pixels=rendered.pixels[:, :0, :0].copy(), mask=None, condition=None, thumbnail=kept)
+    """What is kept of a slice in memory. Where nobody compares, a thumbnail only says whether it is of one value."""
+    look = normalise(rendered.thumbnail[None])[0] if compares else rendered.thumbnail
+    return replace(rendered, pixels=rendered.pixels[:, :0, :0].copy(), mask=None, condition=None, thumbnail=look)
 
 
 def _rendered(settings: Settings, records: Sequence[Record]) -> Iterator[tuple[Record, Iterator[Slice]]]:
@@ -179,7 +178,7 @@ def _rendered(settings: Settings, records: Sequence[Record]) -> Iterator[tuple[R
             yield record
             try:
                 for load in source.read(record, decoder.intensity):
-                    yield pool.submit(lambda load=load: render(load(), decoder))
+                    yield pool.submit(lambda load=load: render(load(), decoder, compares=source.compares))
             except BadImage as reason:
                 yield reason
 

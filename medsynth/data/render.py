@@ -81,8 +81,11 @@ def decode(path: Path, decoder: Decoder, *, white: float | None = None) -> Slice
     return render(read_image(path, white=white), decoder)
 
 
-def render(picture: Picture, decoder: Decoder) -> Slice:
-    """Make the slice of a picture. Raises BadImage for values that are not finite and for channels that do not fit."""
+def render(picture: Picture, decoder: Decoder, *, compares: bool = True) -> Slice:
+    """Make the slice of a picture. Raises BadImage for values that are not finite and for channels that do not fit.
+
+    compares: whether anybody compares thumbnails; else they are a single value, which is 0 for a picture of one value.
+    """
     values = picture.values
     if not np.isfinite(values).all():
         raise BadImage("holds values that are not finite")
@@ -105,7 +108,7 @@ def render(picture: Picture, decoder: Decoder) -> Slice:
         size=picture.size,
         mode=picture.mode,
         digest=_digest(picture.values),
-        thumbnail=_thumbnail(flat),
+        thumbnail=_thumbnail(flat) if compares else np.array([flat.min() != flat.max()], dtype=np.float32),
         quantiles=_quantiles(sample),
         mask=None if mask is None else mask[None],
         labels=None if mask is None else tuple(np.unique(mask).tolist()),

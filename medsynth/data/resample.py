@@ -26,7 +26,7 @@ def resample(values: Float[ndarray, "h w"], size: tuple[int, int]) -> Float[ndar
 
 
 def _transposed(values: Float[ndarray, "h w"]) -> Float[ndarray, "w h"]:
-    """The transpose, in memory too. By way of longer rows: rows whose distance is a power of two fight for the cache."""
+    """The transpose, in memory too, by way of longer rows: rows a power of two apart fight for the cache."""
     height, width = values.shape
     longer = np.empty((height, width + APART), values.dtype)
     longer[:, :width] = values

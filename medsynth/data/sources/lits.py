@@ -42,6 +42,7 @@ class Lits(VolumeSource):
         "(sliver07.grand-challenge.org: liver-origN.mhd, liver-segN.mhd) or KiTS (kits-challenge.org: case_N folders)"
     )
     unit = "hu"
+    compares = False
 
     def __init__(
         self,
