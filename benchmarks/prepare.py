@@ -294,7 +294,7 @@ def measure_alone(name: str, side: str, root: str) -> None:
 def memory(case: Case, *, slices: int) -> dict[str, Any]:
     """Peaks of both sides, each in a process of its own, for one volume; and of ours for two, which need no more.
 
-    `*_start_mb` of each is what the imports took: torch, for ours, which training needs.
+    `*_start_mb` of each is what the imports took.
     """
     peaks = {}
     with tempfile.TemporaryDirectory() as name:

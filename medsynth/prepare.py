@@ -11,9 +11,9 @@ from medsynth.errors import say
 def prepare(config: dict[str, Any]) -> dict[str, Any]:
     """Find or make the Pack of config["data"] at config["resolution"], print its table and draw its contact sheet;
     returns the verb's JSON."""
+    from medsynth.data.contact_sheet import write_contact_sheet
     from medsynth.data.prepare_pack import prepare_pack
     from medsynth.networks import check_resolution
-    from medsynth.viz.contact_sheet import write_contact_sheet
 
     check_resolution(config["resolution"])
     pack = prepare_pack(config["data"], resolution=config["resolution"], augment=config["augment"])

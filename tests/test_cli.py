@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from medsynth.cli import conf_dir
+
 TINY = [
     "data=image_folder",
     "resolution=16",
@@ -35,11 +37,14 @@ def medsynth(verb: str, *overrides: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(verb, *overrides), capture_output=True, text=True, timeout=200, env=environment())
 
 
+DATASETS = sorted(path.stem for path in (conf_dir() / "data").glob("*.yaml"))
+
+
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
         (["model=nope"], "medsynth.train: model=nope is unknown; choices: dcgan, gan, wgan_gp"),
-        (["data=nope"], "medsynth.train: data=nope is unknown; choices: brain_tumor_mri, image_folder, kidney_ct"),
+        (["data=nope"], f"medsynth.train: data=nope is unknown; choices: {', '.join(DATASETS)}"),
         (["model.gp_wieght=3"], "medsynth.train: model.gp_wieght is not a knob of train; nearest: model.gp_weight"),
         (["resolutoin=64"], "medsynth.train: resolutoin is not a knob of train; nearest: resolution"),
         (

@@ -14,6 +14,7 @@ FORBIDDEN = {
     "errors": {"*"},
     "clock": {"*"},
     "batch": {"synthesis", "models", "data", "metrics", "networks", "losses", *OUTER},
+    "seeds": {"*"},
     "latent": {"synthesis", "models", "data", "metrics", "networks", "losses", *OUTER},
     "losses": {"synthesis", "models", "networks", "data", "metrics", *OUTER},
     "penalties": {"synthesis", "models", "networks", "data", "metrics", *OUTER},

@@ -186,18 +186,24 @@ class FileWindow(Intensity):
         return replace(self, low=center - width / 2, high=center + width / 2)
 
 
-class ByModality(Intensity):
-    """The codec that suits a DICOM modality: another class's object, for `data.intensity` of data=dicom.
+class ByUnit(Intensity):
+    """The codec that suits what values are: NamedWindow(window) for "hu", Percentile for "signal", Grey for "grey".
 
-    CT: `window`, as NamedWindow takes it, or "tags" for FileWindow.  MR, PT, NM, and None, which leaves open what the
-    files hold: Percentile, or FileWindow with "tags".  Others are greys already.
+    window: as NamedWindow takes it, or "tags" for FileWindow; of no meaning for greys.
     """
+
+    def __new__(cls, unit: str, window: str | Sequence[int | float]) -> Intensity:  # type: ignore[misc]
+        if unit == "grey":
+            return Grey()
+        if window == "tags":
+            return FileWindow()
+        return NamedWindow(window) if unit == "hu" else Percentile()
+
+
+class ByModality(Intensity):
+    """The codec that suits a DICOM modality, by the unit of its values; signal where it is None, or one of several."""
 
     def __new__(cls, modality: str | Sequence[str] | None, window: str | Sequence[int | float]) -> Intensity:  # type: ignore[misc]
         names = [modality] if isinstance(modality, str) else list(modality or ())
         units = {modality_unit(name) for name in names}
-        if units == {"grey"}:
-            return Grey()
-        if window == "tags":
-            return FileWindow()
-        return NamedWindow(window) if units == {"hu"} else Percentile()
+        return ByUnit(units.pop() if len(units) == 1 else "signal", window)  # type: ignore[return-value]

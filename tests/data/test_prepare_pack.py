@@ -231,9 +231,9 @@ import json, sys, time
 import medsynth.data.packing as module
 from medsynth.data.prepare_pack import prepare_pack
 render = module.render
-def slowly(picture, decoder):
+def slowly(picture, decoder, *, compares):
     time.sleep(float(sys.argv[2]))
-    return render(picture, decoder)
+    return render(picture, decoder, compares=compares)
 module.render = slowly
 print(prepare_pack(json.loads(sys.argv[1]), resolution=16).folder)
 """

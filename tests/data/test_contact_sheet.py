@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medsynth.data.contact_sheet import COLOURS, GAP, LINE, MARGIN, TILE, TITLE, choose, contact_sheet, rows_of
+from medsynth.data.contact_sheet import write_contact_sheet as write
 from medsynth.data.intensity import Intensity
 from medsynth.data.pack import Pack
 from medsynth.data.picture import Picture
 from medsynth.data.prepare_pack import prepare_pack
 from medsynth.data.sources.source import Listing, Load, Record, Source
-from medsynth.viz.contact_sheet import COLOURS, GAP, LINE, MARGIN, TILE, TITLE, choose, contact_sheet, rows_of
-from medsynth.viz.contact_sheet import write_contact_sheet as write
 
 SLICES = 5
 BOX = 6  # pixels a side of the labelled square on the last slice of a patient
