@@ -16,7 +16,7 @@ def prepare(config: dict[str, Any]) -> dict[str, Any]:
     from medsynth.networks import check_resolution
 
     check_resolution(config["resolution"])
-    pack = prepare_pack(config["data"], resolution=config["resolution"], augment=config["augment"])
+    pack = prepare_pack(config["data"], resolution=config["resolution"], augment=config["augment"], warn=False)
     path = pack.folder / "prepare.json"
     report = json.loads(path.read_text(encoding="utf-8"))
     sheet = write_contact_sheet(pack, pack.folder / "contact_sheet.png")

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ Say = Callable[[str], None]
 
 
 def prepare_pack(
-    data: Mapping[str, Any], *, resolution: int, augment: Mapping[str, Any] | None = None, progress: Say = say
-) -> Pack:
+    data: Mapping[str, Any], *, resolution: int, augment: Mapping[str, Any] | None = None, progress: Say = say,
+    warn: bool = True,
+) -> Pack:  # fmt: skip
     """The Pack for a data config, found under the cache folder or made there.
 
     data: the config of the `data` group.  resolution: side in pixels.  progress: where lines for people go.
     augment: the config of the `augment` group; with `copies` above 0 the pack holds, beside each training image, as
-    many transformed copies of it.
+    many transformed copies of it.  warn: whether to tell the warnings of a pack that is made now.
     Any number of processes may ask at once: one makes it, the others wait. Raises UserError.
     """
     config = plain(data)
@@ -40,7 +41,9 @@ def prepare_pack(
     if not (folder / "pack.json").exists():
         with _locked(shelf, progress=progress):
             if not (folder / "pack.json").exists():
-                _make(settings, copies, folder=folder, key=key, progress=progress)
+                warnings = _make(settings, copies, folder=folder, key=key, progress=progress)
+                for warning in warnings if warn else ():
+                    progress(f"warning: {warning}")
     return Pack.open(folder, intensity=settings.decoder.intensity.config())
 
 
@@ -52,7 +55,10 @@ def _copies(augment: Mapping[str, Any] | None, *, flips: str) -> Copies | None:
         raise UserError(f"augment.copies={count} must be a whole number of at least 0")
     if count == 0:
         return None
-    return Copies(count, build(config, "augment"), flips, {"count": count, "augment": config, "flips": flips})
+    augmentation = build(config, "augment")
+    if augmentation is None:
+        raise UserError(f"augment.copies={count} needs an augmentation: augment=affine_mild or affine_strong")
+    return Copies(count, augmentation, flips, {"count": count, "augment": config, "flips": flips})
 
 
 def phantom_root(config: Mapping[str, Any], *, progress: Say) -> Path:
@@ -117,8 +123,8 @@ class _locked:
         self.lock.release()
 
 
-def _make(settings: Settings, copies: Copies | None, *, folder: Path, key: str, progress: Say) -> None:
-    """Write the pack beside its place and rename it. Only called with the shelf's lock held."""
+def _make(settings: Settings, copies: Copies | None, *, folder: Path, key: str, progress: Say) -> list[str]:
+    """Write the pack beside its place and rename it; returns its warnings. Only called with the shelf's lock held."""
     for left_over in folder.parent.glob(".partial-*"):
         shutil.rmtree(left_over, ignore_errors=True)
     partial = folder.parent / f".partial-{folder.name}"
@@ -129,9 +135,4 @@ def _make(settings: Settings, copies: Copies | None, *, folder: Path, key: str, 
         raise UserError(f"cannot make the pack {folder}: {error}; MEDSYNTH_CACHE chooses another place") from error
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
-    _tell(warnings, progress)
-
-
-def _tell(warnings: Sequence[str], progress: Say) -> None:
-    for warning in warnings:
-        progress(f"warning: {warning}")
+    return warnings

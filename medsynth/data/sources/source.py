@@ -3,6 +3,7 @@
 import os
 import re
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -94,10 +95,13 @@ class Source(ABC):
     def groups(self, records: Sequence[Record], looks: Looks) -> Groups:
         """One patient (or group that stands for one) per slice, from what the dataset knows and how slices look.
 
-        records: the record of each slice, so one of n slices stands there n times.
+        records: the record of each slice, so one of n slices stands there n times, and is a group where no patient is
+        named.
         """
         names = [record.path.relative_to(self.root).as_posix() for record in records]
-        return group_patients([record.patient for record in records], names, looks)
+        slices = Counter(names)
+        patients = [r.patient or (name if slices[name] > 1 else None) for r, name in zip(records, names, strict=True)]
+        return group_patients(patients, names, looks)
 
 
 def _name_folder(error: OSError) -> None:
