@@ -175,11 +175,12 @@ def _print_table(runs: list[dict[str, Any]], failed: list[dict[str, Any]]) -> No
     jobs = [*runs, *failed]
     common = set.intersection(*(set(job["overrides"]) for job in jobs)) if len(jobs) > 1 else set()
     judged = sorted({key for run in runs for key in run if key.startswith("val/")})
-    table = [["job", *judged, "run_dir"]]
+    table = [["job", *judged, "where"]]
     for job in jobs:
         name = " ".join(word for word in job["overrides"] if word not in common) or "all the same"
         figures = [f"{job[key]:.4g}" if key in job else "" for key in judged]
-        table.append([name, *figures, job.get("run_dir", f"failed: {job.get('error')}")])
+        where = next((str(job[key]) for key in ("run_dir", "pack", "out") if key in job), "")
+        table.append([name, *figures, f"failed: {job['error']}" if "error" in job else where])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     say(f"\nsweep: {len(runs)} runs, {len(failed)} failed")
     for row in table:

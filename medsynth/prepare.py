@@ -111,9 +111,9 @@ def _masks(report: dict[str, Any]) -> dict[str, str]:
 def _files(report: dict[str, Any]) -> str:
     found = report["integrity"]
     return (
-        f"{found['files']:,} ({found['bytes'] / 1e6:,.1f} MB): read {found['read']:,}, rejected {found['rejected']:,}, "
-        f"left out of training {len(report['excluded']):,} images, ignored {_counts(report['ignored']) or 0}, "
-        f"sets of identical images {len(report['duplicates']):,}"
+        f"{found['files']:,} ({found['bytes'] / 1e6:,.1f} MB): {found['read']:,} images or series read, "
+        f"{found['rejected']:,} rejected, left out of training {len(report['excluded']):,} images, "
+        f"ignored {_counts(report['ignored']) or 0}, sets of identical images {len(report['duplicates']):,}"
     )
 
 

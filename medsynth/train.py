@@ -135,6 +135,10 @@ def _model(config: dict[str, Any], pack: "Pack") -> "SynthesisModule":
             f"model={names['model']} needs {', '.join(sorted(missing))}s, data={names['data']} provides only "
             f"{', '.join(sorted(provides))}s; class folders or a labels file give labels"
         )
+    if config["degrade"].get("_target_") and "condition" not in model.needs:
+        raise UserError(
+            f"degrade= makes a condition, which model={config['choices']['model']} does not take: degrade=none"
+        )
     optimizers = _build(config["optimizer"])
     model.begin(
         Training(

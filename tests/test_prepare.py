@@ -59,7 +59,7 @@ def test_people_read_a_table_on_stderr_and_stdout_stays_empty(root: Path, capsys
     assert "bad.png: not an image" in err
     assert lines["rejected"] == ["rejected", "1", "x", "not", "an", "image", "Pillow", "can", "read"]
     assert "31 (" in err  # files, bytes, and what became of them
-    assert "read 30, rejected 1" in err
+    assert "30 images or series read, 1 rejected" in err
     assert lines["values"][-2] == "median"
     assert "advice    resolution=16: " in err
     assert "warning   class ill has 10 images with their duplicates: expect" in err

@@ -218,7 +218,7 @@ def test_impossible_knobs_are_refused_before_anything_is_read(override: str, mes
         ("model.generator.width=0", "width=0 and max_width=512 must be whole numbers"),
         ("model.n_critic=0", "the generator moves every 0 batches"),
         ("data.workers=-1", "data.workers=-1 must be a whole number"),
-        ("data.root=null", "data.root is null; set data.root=DIR"),
+        ("data.root=null", "data.root is empty; set data.root=DIR"),
         ("data.flips=foo", "data.flips=foo must be one of"),
     ],
 )

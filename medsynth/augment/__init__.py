@@ -1,1 +1,3 @@
 """Augmentations of training images."""
+
+FLIPS = ("none", "horizontal", "vertical", "both")

@@ -11,8 +11,6 @@ from torch.nn.functional import grid_sample
 
 from medsynth.latent import Draws
 
-FLIPS = ("none", "horizontal", "vertical", "both")
-
 Views = dict[str, Tensor]
 """What there is of each sample, of one height and width: "image" (b, c, h, w) in [-1, 1], and perhaps "condition"
 (b, d, h, w) in [-1, 1] and "mask" (b, 1, h, w), integer labels below 2^24."""

@@ -41,7 +41,8 @@ def _about_classes(report: Mapping[str, Any], labels: Sequence[str], assignment:
     found, kind = [], report["groups"]["kind"]
     for label, entry in report["groups"]["classes"].items():
         groups, largest, total = entry["groups"], entry["sizes"][0], sum(entry["sizes"])
-        who = "the dataset" if label == UNLABELLED else f"class {label}"
+        unlabelled = "the dataset" if len(report["classes"]) == 1 else "the part without a class"
+        who = unlabelled if label == UNLABELLED else f"class {label}"
         if groups < FEW:
             found.append(
                 f"{who} has {groups:,} {kind}: expect a model that repeats them, however many images there are"

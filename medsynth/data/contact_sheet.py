@@ -1,5 +1,6 @@
 """What a Pack holds as one picture, to be looked at before training. It shows real patients: keep it with the pack."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ class Row:
 
 def write_contact_sheet(pack: Pack, path: Path) -> Path:
     """Write the sheet as PNG, beside its place and renamed; returns `path`."""
-    beside = path.with_name(f".{path.name}")
+    beside = path.with_name(f".{os.getpid()}-{path.name}")  # others may write the same sheet
     contact_sheet(pack).save(beside, format="PNG")
     return beside.replace(path)
 

@@ -207,7 +207,7 @@ def _integrity(records: Sequence[Record], rejected: Sequence[Rejected], source: 
         "bytes": sum(path.stat().st_size for path in files if path.exists()),
         "read": len(_runs(records)),
         "rejected": len(rejected),
-        "reasons": dict(Counter(_without_numbers(entry.reason) for entry in rejected).most_common()),
+        "reasons": _reasons([entry.reason for entry in rejected]),
         "table": "files.csv",
     }
 
@@ -216,6 +216,16 @@ def _ignored(records: Sequence[Record], rejected: Sequence[Rejected], source: So
     """Files below the root that are neither images nor tables of this layout, by how their names end."""
     known = {*source.files(), *(r.path for r in records), *(entry.path for entry in rejected)}
     return dict(Counter(p.suffix.lower() or "(none)" for p in walk_files(source.root) if p not in known).most_common())
+
+
+def _reasons(texts: Sequence[str]) -> dict[str, int]:
+    """How often each reason occurs, most frequent first; those that differ in numbers alone stand under the first."""
+    kinds = Counter(map(_without_numbers, texts))
+    examples = {_without_numbers(text): text for text in reversed(texts)}
+    alike = {
+        kind: " (and the like)" if len({t for t in texts if _without_numbers(t) == kind}) > 1 else "" for kind in kinds
+    }
+    return {examples[kind] + alike[kind]: count for kind, count in kinds.most_common()}
 
 
 def _without_numbers(text: str) -> str:

@@ -193,11 +193,10 @@ class ByUnit(Intensity):
     """
 
     def __new__(cls, unit: str, window: str | Sequence[int | float]) -> Intensity:  # type: ignore[misc]
+        named = FileWindow() if window == "tags" else NamedWindow(window)  # a wrong name is refused whatever the unit
         if unit == "grey":
             return Grey()
-        if window == "tags":
-            return FileWindow()
-        return NamedWindow(window) if unit == "hu" else Percentile()
+        return named if unit == "hu" or window == "tags" else Percentile()
 
 
 class ByModality(Intensity):

@@ -12,7 +12,8 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from medsynth.augment.affine import FLIPS, Views, flip
+from medsynth.augment import FLIPS
+from medsynth.augment.affine import Views, flip
 from medsynth.batch import Batch
 from medsynth.data.degrade import Degradation
 from medsynth.data.order import Order

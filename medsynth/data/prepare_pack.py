@@ -63,8 +63,12 @@ def _copies(augment: Mapping[str, Any] | None, *, flips: str) -> Copies | None:
 
 def phantom_root(config: Mapping[str, Any], *, progress: Say) -> Path:
     """The folder of this config's phantoms, written once: files in the dataset's own layout."""
-    from medsynth.data.phantoms import write_phantoms
+    from medsynth.data.phantoms import NAMES, write_phantoms
 
+    if config["phantom"] is not True:
+        raise UserError(f"data.phantom={config['phantom']} must be true or false")
+    if config["name"] not in NAMES:
+        raise UserError(f"there is no phantom of '{config['name']}'; choose one of {', '.join(NAMES)}")
     settings = {
         "patients": config["phantom_patients"],
         "size": config["phantom_size"],

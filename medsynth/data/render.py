@@ -13,7 +13,7 @@ from PIL import Image
 from medsynth.data.decode import read_image
 from medsynth.data.intensity import HU_FULL, Intensity, grey
 from medsynth.data.picture import UNKNOWN, BadImage, Geometry, Picture
-from medsynth.data.resample import resample
+from medsynth.data.resample import resample, transposed
 
 FITS = ("pad", "stretch", "crop")
 THUMBNAIL = 32
@@ -129,7 +129,9 @@ def _digest(values: Float[ndarray, "h w *c"]) -> str:
     hashed = hashlib.sha256(f"{values.shape}".encode())
     with np.errstate(invalid="ignore"):
         whole = values.astype(np.int16)  # Hounsfield units are whole numbers, and half the bytes take half the time
-    hashed.update(np.ascontiguousarray(whole if np.array_equal(whole, values) else values).data)
+    kept = whole if np.array_equal(whole, values) else values
+    rows = transposed(kept.T) if kept.ndim == 2 and kept.flags.f_contiguous else np.ascontiguousarray(kept)
+    hashed.update(rows.data)
     return hashed.hexdigest()[:32]
 
 

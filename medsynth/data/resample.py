@@ -4,7 +4,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from numpy import ndarray
 
 SUPPORT = 2.0  # pixels to either side that the cubic kernel reaches
@@ -21,11 +21,11 @@ def resample(values: Float[ndarray, "h w"], size: tuple[int, int]) -> Float[ndar
     height, width = values.shape
     down, across = _weights(height, size[0]), _weights(width, size[1])
     if values.flags.f_contiguous:  # first along the axis that lies scattered in memory, so that rows are added to rows
-        return down @ _transposed(across @ values.T)
-    return _transposed(across @ _transposed(down @ values))
+        return down @ transposed(across @ values.T)
+    return transposed(across @ transposed(down @ values))
 
 
-def _transposed(values: Float[ndarray, "h w"]) -> Float[ndarray, "w h"]:
+def transposed(values: Num[ndarray, "h w"]) -> Num[ndarray, "w h"]:
     """The transpose, in memory too, by way of longer rows: rows a power of two apart fight for the cache."""
     height, width = values.shape
     longer = np.empty((height, width + APART), values.dtype)

@@ -271,5 +271,10 @@ def group_duplicates(names: Sequence[str], looks: Looks, *, cut: float = NEAR_CU
         "surplus_identical_images": sum(len(images) - 1 for images in identical(looks).values()),
         "surplus_near_identical_images": int((sizes - 1).sum()),
         "largest_group": int(sizes.max()),
+        "cut_apart": raised,
     }
-    return Groups(patients, "images with their duplicates", report, raised)
+    warning = (
+        f"{len(raised):,} clusters of alike images are too large for copies of one image and were cut apart "
+        "(groups.cut_apart): slices of one patient may stand in several splits unless patients are named"
+    )
+    return Groups(patients, "images with their duplicates", report, [warning] if raised else [])

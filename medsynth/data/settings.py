@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from medsynth.augment import FLIPS
 from medsynth.data.intensity import Intensity
 from medsynth.data.pack import FORMAT
 from medsynth.data.render import FITS, Decoder
@@ -65,15 +66,17 @@ def plain(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_settings(config: Mapping[str, Any], *, resolution: int) -> Settings:
     """Check a plain data config and build its source and codec. Raises UserError naming the key."""
-    if config["root"] is None:
-        raise UserError("data.root is null; set data.root=DIR, or data.phantom=true for procedural images")
+    if not config["root"]:
+        raise UserError("data.root is empty; set data.root=DIR, or data.phantom=true for procedural images")
     name, root = config["name"], Path(str(config["root"])).expanduser().absolute()
     if not re.fullmatch(r"[\w-]+", name):  # it names a folder of the cache
         raise UserError(f"data.name={name} must be made of letters, digits, - and _")
     _check_choices(config)
-    shares = {split: float(config["split"][split]) for split in ("train", "val", "test")}
-    if min(shares.values()) < 0 or abs(sum(shares.values()) - 1) > 1e-6 or shares["train"] == 0:
+    shares = {split: config["split"][split] for split in ("train", "val", "test")}
+    numbers = all(isinstance(share, int | float) for share in shares.values())
+    if not numbers or min(shares.values()) < 0 or abs(sum(shares.values()) - 1) > 1e-6 or shares["train"] == 0:
         raise UserError(f"data.split={shares} must be shares from 0 to 1 that add up to 1, with some for train")
+    shares = {split: float(share) for split, share in shares.items()}
     source: Source = build(config["source"], "data.source", root=root)
     source.white = None if config.get("white") is None else float(config["white"])
     intensity: Intensity = build(config["intensity"], "data.intensity")
@@ -92,9 +95,11 @@ def read_settings(config: Mapping[str, Any], *, resolution: int) -> Settings:
 
 
 def _check_choices(config: Mapping[str, Any]) -> None:
-    for key, choices in {"bits": (8, 16), "fit": FITS, "balance": BALANCES}.items():
+    for key, choices in {"bits": (8, 16), "fit": FITS, "balance": BALANCES, "flips": FLIPS}.items():
         if config.get(key, choices[0]) not in choices:
             raise UserError(f"data.{key}={config[key]} must be one of {', '.join(map(str, choices))}")
+    if not isinstance(workers := config.get("workers", 0), int) or workers < 0:
+        raise UserError(f"data.workers={workers} must be a whole number of at least 0")
     white = config.get("white")
     if white is not None and not (isinstance(white, int | float) and white > 0):
         raise UserError(f"data.white={config['white']} must be above 0 or null")

@@ -190,6 +190,11 @@ def test_an_empty_folder_is_one_line(name: str, tmp_path: Path, config: Config) 
         ({"intensity": {"_target_": "medsynth.data.intensity.Percentile", "lower": 99.9}}, "data.intensity"),
         ({"source": {"_target_": "medsynth.data.sources.kidney_ct.KidneyCT", "depth": 2}}, "data.source .*depth"),
         ({"with": 1}, "data.with is not a setting"),
+        ({"split": {"train": "most", "val": 0.1, "test": 0.2}}, "add up to 1"),
+        ({"flips": "sideways"}, "data.flips=sideways must be one of none, horizontal"),
+        ({"workers": -1}, "data.workers=-1 must be a whole number"),
+        ({"root": ""}, "data.root is empty; set data.root=DIR"),
+        ({"phantom": "maybe"}, "data.phantom=maybe must be true or false"),
         ({"name": "../kidney"}, "data.name=../kidney must be made of letters"),
     ],
 )

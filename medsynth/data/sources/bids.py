@@ -86,6 +86,8 @@ class Bids(VolumeSource):
             raise UserError(f"data.target={target} names no suffix; set data.modality=T1w, or a list of suffixes")
         if unit not in ("signal", "hu"):
             raise UserError(f"data.unit={unit} must be one of signal, hu")
+        if unit == "signal" and "ct" in {suffix.lower() for suffix in (*self.target, *self.condition)}:
+            raise UserError("data.modality=ct has Hounsfield units: set data.unit=hu, and data.window")
         self.masks, self.label_column, self.unit = masks, label_column, unit
         self.channels = (len(self.target),)
 

@@ -60,8 +60,8 @@ class VolumeSource(Source):
         check_choice("plane", plane, tuple(PLANES))
         check_choice("not_finite", not_finite, NOT_FINITE)
         for name, amount in (("min_area_mm2", min_area_mm2), ("margin_mm", margin_mm)):
-            if not 0 <= amount < math.inf:
-                raise UserError(f"data.{name}={amount} must be at least 0")
+            if not isinstance(amount, int | float) or not 0 <= amount < math.inf:
+                raise UserError(f"data.{name}={amount} must be a number of at least 0")
         if len(slice_range) != 2 or not 0 <= slice_range[0] < slice_range[1] <= 1:
             raise UserError(f"data.slice_range={list(slice_range)} must be two rising fractions from 0 to 1")
         self.root = Path(root)
