@@ -220,6 +220,7 @@ def test_impossible_knobs_are_refused_before_anything_is_read(override: str, mes
         ("data.workers=-1", "data.workers=-1 must be a whole number"),
         ("data.root=null", "data.root is empty; set data.root=DIR"),
         ("data.flips=foo", "data.flips=foo must be one of"),
+        ("degrade=low_resolution", "which model=wgan_gp does not take: degrade=none"),
     ],
 )
 def test_a_refused_run_leaves_no_directory(override: str, message: str, run: Run, tmp_path: Path):
