@@ -1,6 +1,7 @@
 """Decode a dataset into a Pack and say what it is:   python -m medsynth.prepare data=kidney_ct resolution=64"""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,16 @@ def prepare(config: dict[str, Any]) -> dict[str, Any]:
 def table(report: dict[str, Any]) -> list[str]:
     """The content of prepare.json that a person wants to see, as lines."""
     splits, kind = report["splits"], report["groups"]["kind"]
-    rows = [["class", "images", *splits, "groups", "images a group"]]
+    left_out = Counter(entry["class"] for entry in report["excluded"])
+    rows = [["class", "images", *splits, "left out", "groups", "images a group"]]
     for label, count in report["classes"].items():
         groups = report["groups"]["classes"][label]
         by_split = [f"{entry['classes'].get(label, 0):,}" for entry in splits.values()]
-        rows.append([label, f"{count:,}", *by_split, f"{groups['groups']:,}", _sizes(groups["sizes"])])
+        lost = f"{left_out[label]:,}"
+        rows.append([label, f"{count:,}", *by_split, lost, f"{groups['groups']:,}", _sizes(groups["sizes"])])
     totals = [f"{entry['images']:,}" for entry in splits.values()]
-    rows.append(["all", f"{report['images']:,}", *totals, f"{report['patients']:,}", ""])
+    lost = f"{left_out.total():,}"
+    rows.append(["all", f"{report['images']:,}", *totals, lost, f"{report['patients']:,}", ""])
     in_splits = ", ".join(f"{split} {entry['patients']:,}" for split, entry in splits.items())
     facts = {
         "groups": f"{kind}: {in_splits}",

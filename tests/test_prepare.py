@@ -53,8 +53,20 @@ def test_people_read_a_table_on_stderr_and_stdout_stays_empty(root: Path, capsys
     out, err = capsys.readouterr()
     assert out == ""
     lines = {line.split()[0]: line.split() for line in err.splitlines() if line.strip()}
-    assert lines["class"] == ["class", "images", "train", "val", "test", "groups", "images", "a", "group"]
-    assert lines["well"][:6] == ["well", "20", "16", "2", "2", "20"]
+    assert lines["class"] == [
+        "class",
+        "images",
+        "train",
+        "val",
+        "test",
+        "left",
+        "out",
+        "groups",
+        "images",
+        "a",
+        "group",
+    ]
+    assert lines["well"][:7] == ["well", "20", "16", "2", "2", "0", "20"]
     assert "8x8 15, 8x9 15" in err
     assert "bad.png: not an image" in err
     assert lines["rejected"] == ["rejected", "1", "x", "not", "an", "image", "Pillow", "can", "read"]

@@ -88,7 +88,8 @@ class NiftiFolder(VolumeSource):
         if masks and not set(images.values()) & set(masks.values()):
             raise UserError(
                 f"nifti: no mask belongs to an image: the wildcards of data.images={self.images} and "
-                f"data.masks={self.masks} stand for other texts, {_first(images)} and {_first(masks)}; see NiftiFolder"
+                f"data.masks={self.masks} stand for other texts, {_first(images)} and {_first(masks)}, with folders; "
+                "where those differ, name them: data.images='Images/*H1' data.masks='Masks/*Mask'"
             )
         records, rejected, notes = self._paired(images, masks)
         if self.masks is not None and not masks:
