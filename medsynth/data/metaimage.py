@@ -26,17 +26,17 @@ def read_metaimage(path: Path) -> VolumeFile:
         size = tuple(int(n) for n in fields["DimSize"].split())
         kind = fields["ElementType"].upper().removeprefix("MET_")
         affine = _affine(fields)
+        channels, header = int(fields.get("ElementNumberOfChannels", "1")), int(fields.get("HeaderSize", "0"))
     except (KeyError, ValueError) as error:
         raise BadImage(f"its MetaImage header is wrong: {error}") from error
     if len(size) != 3:
         raise BadImage(f"{len(size)}-D ({'x'.join(map(str, size))}): 3-D volumes are read")
-    if int(fields.get("ElementNumberOfChannels", "1")) != 1 or kind not in TYPES:
+    if channels != 1 or kind not in TYPES:
         raise BadImage(f"voxels of type {fields['ElementType']}: one number a voxel is read")
     dtype = np.dtype(TYPES[kind]).newbyteorder(">" if _is(fields, "BinaryDataByteOrderMSB") else "<")
     data = _data(path, fields["ElementDataFile"])
     begin = end if data == path else 0
     packing = _packing(data, begin) if _is(fields, "CompressedData") else PLAIN
-    header = int(fields.get("HeaderSize", "0"))
     if header == -1 and packing == PLAIN:  # the voxels stand at the end
         with reading():
             begin = max(0, data.stat().st_size - int(np.prod(size)) * dtype.itemsize)

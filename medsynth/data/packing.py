@@ -15,14 +15,14 @@ from numpy import ndarray
 
 from medsynth.data.arrays import ArrayFile
 from medsynth.data.decode import strict_pillow
-from medsynth.data.fingerprint import file_table, fingerprint
+from medsynth.data.fingerprint import AIR_HU, file_table, fingerprint
 from medsynth.data.pack import FORMAT, table_columns, to_float
 from medsynth.data.picture import UNKNOWN, BadImage
 from medsynth.data.progress import Progress, Say
 from medsynth.data.render import Slice, quantise, render
 from medsynth.data.series import Groups, Looks, normalise
 from medsynth.data.settings import Settings
-from medsynth.data.sources.source import Listing, Record, Rejected
+from medsynth.data.sources.source import Listing, Record, Rejected, Source
 from medsynth.data.splits import Assignment, assign, check_leaks, format_assignment, read_assignment
 from medsynth.errors import UserError
 
@@ -48,7 +48,7 @@ def make_pack(
         slices, records, rejected = _write_slices(settings, listing, arrays, progress=progress)
         looks = Looks(np.stack([s.thumbnail for s in slices]), [s.digest for s in slices])
         groups = settings.source.groups(records, looks)
-        assignment = _split(settings, records, groups, home.parent / "splits.csv")
+        assignment, splits = _split(settings, records, groups, home.parent / "splits.csv")
         table = _table(settings, records, slices, groups, assignment)
         if copies is not None:
             table = _append_copies(
@@ -57,6 +57,7 @@ def make_pack(
         content = arrays.finish()
     np.savez(partial / "table.npz", allow_pickle=False, **table)
     _check_written(partial, settings, looks)
+    write_beside(home.parent / "splits.csv", splits)
     facts = _facts(settings, table, slices, key=key, content=content)
     report = fingerprint(
         facts, records=records, slices=slices, looks=looks, groups=groups, assignment=assignment, rejected=rejected,
@@ -71,12 +72,20 @@ def make_pack(
 
 def _list(settings: Settings) -> Listing:
     """The source's listing. Raises UserError for a folder without images."""
-    listing = settings.source.records()
+    listing = _with_plain_names(settings.source.records())
     if not listing.records:
         lost = [f"{_relative(entry.path, settings)}: {entry.reason}" for entry in listing.rejected]
         named = f"; {len(lost):,} files cannot be used, the first: {lost[0]}" if lost else ""
         raise UserError(f"{settings.name}: no image in {settings.root} (data.root). {settings.source.origin}{named}")
     return listing
+
+
+def _with_plain_names(listing: Listing) -> Listing:
+    """Without the records whose names no table can hold."""
+    wrong = [r for r in listing.records if any("\udc80" <= letter <= "\udcff" for letter in str(r.path))]
+    rejected = [Rejected(record.path, "its name is not UTF-8; rename it") for record in wrong]
+    kept = [record for record in listing.records if record not in wrong]
+    return replace(listing, records=kept, rejected=[*listing.rejected, *rejected]) if wrong else listing
 
 
 def _relative(path: Path, settings: Settings) -> str:
@@ -145,7 +154,7 @@ def _write_slices(
             try:
                 for result in results:
                     arrays.append(result.pixels, result.mask, result.condition)
-                    slices.append(_without_pixels(result, compares=settings.source.compares))
+                    slices.append(_without_pixels(result, settings.source))
                     owners.append(record)
                 if len(slices) == first:
                     raise BadImage("gives no slice with these settings")
@@ -158,9 +167,12 @@ def _write_slices(
     return slices, owners, rejected
 
 
-def _without_pixels(rendered: Slice, *, compares: bool) -> Slice:
-    """What is kept of a slice in memory. Where nobody compares, a thumbnail only says whether it is of one value."""
-    look = normalise(rendered.thumbnail[None])[0] if compares else rendered.thumbnail
+def _without_pixels(rendered: Slice, source: Source) -> Slice:
+    """What is kept of a slice in memory. Where nobody compares, a thumbnail only says whether it is of one value; a CT
+    slice of nothing but air, with or without a rim, counts as that."""
+    look = normalise(rendered.thumbnail[None])[0] if source.compares else rendered.thumbnail
+    if source.unit == "hu" and rendered.peak < AIR_HU:
+        look = np.zeros_like(look)
     return replace(rendered, pixels=rendered.pixels[:, :0, :0].copy(), mask=None, condition=None, thumbnail=look)
 
 
@@ -170,7 +182,7 @@ def _rendered(settings: Settings, records: Sequence[Record]) -> Iterator[tuple[R
     The source reads ahead on this thread, by a few slices and over the ends of records, while others render.
     """
     source, decoder = settings.source, settings.decoder
-    threads = min(16, os.cpu_count() or 1)
+    threads = min(8, os.cpu_count() or 1)  # what is in flight is held in memory
     ahead: deque[Future[Slice] | BadImage | Record] = deque()
 
     def work() -> Iterator[Future[Slice] | BadImage | Record]:
@@ -196,7 +208,7 @@ def _rendered(settings: Settings, records: Sequence[Record]) -> Iterator[tuple[R
             yield result
 
     def look_ahead() -> None:
-        while len(ahead) < 4 * threads and (item := next(waiting, None)) is not None:
+        while len(ahead) < max(8, 2 * threads) and (item := next(waiting, None)) is not None:
             ahead.append(item)
 
     with strict_pillow(), ThreadPoolExecutor(threads) as pool:
@@ -229,8 +241,8 @@ def _tell_rejected(settings: Settings, rejected: Sequence[Rejected], *, total: i
         progress(f"  {_relative(entry.path, settings)}: {entry.reason}")
 
 
-def _split(settings: Settings, records: Sequence[Record], groups: Groups, path: Path) -> Assignment:
-    """Assign splits, honouring and extending splits.csv."""
+def _split(settings: Settings, records: Sequence[Record], groups: Groups, path: Path) -> tuple[Assignment, str]:
+    """Assign splits, honouring the splits.csv at `path`; also returns its extended text."""
     earlier = read_assignment(path)
     files = [_relative(r.path, settings) for r in records]
     published = [r.official_split for r in records]
@@ -243,10 +255,14 @@ def _split(settings: Settings, records: Sequence[Record], groups: Groups, path: 
         earlier=[earlier.get(file, (None, None))[1] for file in files],
     )
     rows = earlier | {f: (p, s) for f, p, s in zip(files, groups.patients, assignment.splits, strict=True)}
+    return assignment, format_assignment(rows)
+
+
+def write_beside(path: Path, text: str) -> None:
+    """Write a file whole: beside its place, then renamed."""
     beside = path.with_suffix(".partial")
-    beside.write_text(format_assignment(rows), encoding="utf-8")
+    beside.write_text(text, encoding="utf-8")
     beside.replace(path)
-    return assignment
 
 
 def _table(

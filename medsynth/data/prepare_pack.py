@@ -95,7 +95,7 @@ def digest(value: Any) -> str:
 
 def _identity(path: Path, root: Path) -> list[Any]:
     """What changes when a file changes."""
-    name = path.relative_to(root).as_posix()
+    name = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)  # a table may lie elsewhere
     try:
         stat = path.stat()
     except OSError:  # a dangling link: the reader will name it

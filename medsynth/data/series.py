@@ -158,6 +158,8 @@ def group_patients(patients: Sequence[str | None], names: Sequence[str], looks: 
         for other in images[1:]:
             joined += union.root(numbers[images[0]]) != union.root(numbers[other])
             union.join(numbers[images[0]], numbers[other])
+    if joined:
+        warnings.append(f"{joined:,} patients share an identical image with another and count as one")
     title = list(first)
     report = {"named_patients": len({patients[i] for i in known}), "joined_by_identical_images": joined}
     return Groups([title[union.root(k)] for k in numbers], "patients", report, warnings)

@@ -26,6 +26,11 @@ LIFTED = frozenset(
      "on_bad", "layout", "views", "positive", "train_table", "test_table")
 )  # fmt: skip  # settings of a source or codec that stand at the top of the group and are interpolated into it
 
+READING = frozenset(
+    ("slices", "slice_range", "min_area_mm2", "organ_labels", "lesion_labels", "plane", "crop", "margin_mm",
+     "not_finite", "images", "masks", "unit", "target", "condition", "image", "on_bad")
+)  # fmt: skip  # settings of a source that say what is read, not who is who
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -45,13 +50,16 @@ class Settings:
         return {
             "format": FORMAT,
             **self.describe_split(),
+            "source": self.source_config,
             "white": self.source.white,
             "decoder": {**decoder, "intensity": self.decoder.stored.config()},
         }
 
     def describe_split(self) -> dict[str, Any]:
-        """What identifies an assignment to splits: packs that agree on it share one splits.csv."""
-        return {"root": str(self.root), "source": self.source_config, "split": self.shares, "seed": self.seed}
+        """What identifies an assignment to splits: packs that agree on it share one splits.csv, whatever they read of
+        each file."""
+        source = {key: value for key, value in self.source_config.items() if key not in READING}
+        return {"root": str(self.root), "source": source, "split": self.shares, "seed": self.seed}
 
 
 def plain(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,6 +85,8 @@ def read_settings(config: Mapping[str, Any], *, resolution: int) -> Settings:
     if not numbers or min(shares.values()) < 0 or abs(sum(shares.values()) - 1) > 1e-6 or shares["train"] == 0:
         raise UserError(f"data.split={shares} must be shares from 0 to 1 that add up to 1, with some for train")
     shares = {split: float(share) for split, share in shares.items()}
+    if not isinstance(seed := config["split"].get("seed", 0), int):
+        raise UserError(f"data.split.seed={seed} must be a whole number")
     source: Source = build(config["source"], "data.source", root=root)
     source.white = None if config.get("white") is None else float(config["white"])
     intensity: Intensity = build(config["intensity"], "data.intensity")
@@ -91,7 +101,7 @@ def read_settings(config: Mapping[str, Any], *, resolution: int) -> Settings:
             "use medsynth.data.intensity.Grey or Percentile"
         )
     decoder = Decoder(resolution, config["channels"], config["bits"], config["fit"], intensity)
-    return Settings(name, root, source, dict(config["source"]), decoder, shares, int(config["split"].get("seed", 0)))
+    return Settings(name, root, source, dict(config["source"]), decoder, shares, seed)
 
 
 def _check_choices(config: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from numpy import ndarray
 from medsynth.data.picture import BadImage
 
 BYTES_AT_MOST = 2**33  # a header that asks for more lies: the largest CT of a whole body has a quarter of it
+PLANE_AT_MOST = 2**26  # voxels of a slice: 8192x8192
 CHUNK = 2**18  # bytes of a compressed file read at once
 GZIP, ZLIB = 31, 15  # window bits, as zlib counts them, that tell the two containers
 PLAIN = 0
@@ -69,6 +70,8 @@ class VolumeFile:
         if self.dtype.kind not in "iuf":
             kind = "colour (RGB)" if self.dtype.names else str(self.dtype)
             raise BadImage(f"voxels of type {kind}: one number a voxel is read")
+        if sorted(self.shape)[1] * max(self.shape) > PLANE_AT_MOST:
+            raise BadImage(f"its header says {_by(self.shape)} voxels: slices of that size are a bomb or no slices")
         if self.bytes > BYTES_AT_MOST:
             raise BadImage(
                 f"its header says {_by(self.shape)} voxels, {self.bytes / 1e9:,.0f} GB: no such volume is read"

@@ -29,6 +29,7 @@ class Volumes(Source):
 
     origin = "made up by this test"
     unit = "hu"
+    compares = False
 
     def __init__(self, root: str | Path, *, tricks: str = "") -> None:
         self.root, self.tricks = Path(root), tricks
@@ -52,6 +53,10 @@ class Volumes(Source):
         if self.tricks == "broken" and patient == 5 and number == 2:
             raise BadImage("a slice is damaged")
         values = hounsfield(patient, number)
+        if self.tricks == "air" and number == 0:
+            values = np.where(np.indices(values.shape).sum(0) < 9, -2048, -1000).astype(np.float32)
+        if self.tricks == "shared" and number == 1 and patient == 7:
+            values = hounsfield(4, 1)
         mask = (values > 0).astype(np.uint8)
         if self.tricks == "unmasked" and patient == 2:
             mask[:] = UNKNOWN
@@ -240,3 +245,23 @@ def test_a_degradation_of_hounsfield_units_refuses_greys(packed: Callable[..., P
     grey = replace(packed(), intensity=Grey().config(), stored=Grey().config())
     with pytest.raises(UserError, match="degrade=LowDose needs values in hu"):
         batch_of(grey, degrade=LowDose())
+
+
+def test_what_is_read_of_a_volume_moves_nobody(packed: Callable[..., Pack]) -> None:
+    packs = packed(), packed("paired"), packed(bits=16)
+    assert packs[0].folder.parent == packs[2].folder.parent
+    homes = [{f: s for s, mine in p.splits.items() for f in p.files[mine]} for p in packs]
+    assert homes[0] == homes[2]
+
+
+def test_slices_of_air_join_no_patients(packed: Callable[..., Pack]) -> None:
+    pack = packed("air")
+    assert len(set(pack.patients)) == 10
+    assert min(len(mine) for mine in pack.splits.values()) > 0
+
+
+def test_patients_who_share_a_slice_are_one_and_it_is_said(packed: Callable[..., Pack]) -> None:
+    pack = packed("shared")
+    assert len(set(pack.patients)) == 9
+    warnings = json.loads((pack.folder / "prepare.json").read_text())["warnings"]
+    assert any("1 patients share an identical image" in warning for warning in warnings)

@@ -17,6 +17,8 @@ SESSION = re.compile(r"_(ses-[A-Za-z0-9]+)")
 TABLE = "participants.tsv"
 MISSING = ("", "n/a")  # BIDS writes n/a where a value is missing
 
+OTHER = frozenset(("derivatives", "sourcedata", "code", "stimuli"))  # folders of a dataset that hold no scans of it
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -114,13 +116,14 @@ class Bids(VolumeSource):
         labels, about = self._labels(files, [scan for scan in scans if scan.suffix in wanted])
         results = [self._record(fellows, masks, labels) for fellows in found]
         rejected += [result for result in results if isinstance(result, Rejected)]
-        return Listing([result for result in results if isinstance(result, Record)], rejected, [*notes, *about])
+        records = [result for result in results if isinstance(result, Record)]
+        return self.with_unused(Listing(records, rejected, [*notes, *about]))
 
     def _scan(self, path: Path) -> Scan | None:
         """What a volume's name says; None below derivatives and for names that BIDS does not have."""
         folders = self._folders(path)
         named = SCAN.fullmatch(stem(path)) if ending(path) else None
-        if named is None or "derivatives" in folders:
+        if named is None or not OTHER.isdisjoint(folders):
             return None
         depth = next((k for k, folder in enumerate(folders) if folder.startswith("sub-")), 0)
         session = SESSION.search(named["more"])

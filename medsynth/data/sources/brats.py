@@ -22,7 +22,7 @@ TUMOUR = (1, 2, 3, 4)
 
 # Names of cases with a time point behind the patient: BraTS-GLI-00000-000 (2023 and later); brats_2013_pat0005_1,
 # Brats18_TCIA01_131_1 (2013 to 2019). BraTS20_Training_001 and BraTS2021_00000 have none.
-TIMED = re.compile(r"(BraTS-[A-Z]+-\d+)-\d+|(brats(?:1[3-9])?_[a-z0-9]+_\w+?)_\d{1,4}", re.IGNORECASE)
+TIMED = re.compile(r"(BraTS(?:-[A-Z]+)+-\d+)-\d+|(brats(?:1[3-9])?_[a-z0-9]+_\w+?)_\d{1,4}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

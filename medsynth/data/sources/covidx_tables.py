@@ -193,16 +193,18 @@ class Metadata:
         column = next((name for name in ("filename", "imagename") if name in columns), None)
         by_file: dict[str, list[dict[str, str]]] = defaultdict(list)
         for row in rows:
-            by_file[row[column or "patientid"]].append(row)
+            if row[column or "patientid"]:
+                by_file[row[column or "patientid"]].append(row)
         images = {path: path.name if column else path.stem for path in self.files()[:-1]}
-        people = one_person({person(row["patientid"]) for row in same} for same in by_file.values())
+        named = {key: [name for row in same if (name := person(row["patientid"]))] for key, same in by_file.items()}
+        people = one_person(set(names) for names in named.values() if names)
         records, rejected = [], []
         for path, key in images.items():
             if reason := self._left_out(by_file.get(key, []), columns):
                 rejected.append(Rejected(path, reason))
                 continue
             row = by_file[key][0]
-            patient = people[person(row["patientid"])] or None
+            patient = people[named[key][0]] if named[key] else None
             records.append(Record(path, label=label_of(row["finding"], self.positive), patient=patient))
         return Listing(records, rejected, [*self._compared(by_file, set(images.values())), *_about_people(people)])
 

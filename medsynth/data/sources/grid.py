@@ -163,7 +163,9 @@ def labels_of(file: VolumeFile, stored: Shaped[ndarray, "x y"]) -> UInt8[ndarray
             raise BadImage("its labels are not whole numbers")
         stored = whole
     if stored.min() < 0 or stored.max() >= UNKNOWN:
-        raise BadImage(f"holds labels from {stored.min():g} to {stored.max():g}; 0 to {UNKNOWN - 1} are read")
+        raise BadImage(
+            f"holds labels from {stored.min():g} to {stored.max():g}: 0 to {UNKNOWN - 1} are read, so 1 for 255"
+        )
     return stored.astype(np.uint8, copy=False)
 
 

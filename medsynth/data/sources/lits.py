@@ -1,5 +1,6 @@
 """CT of the liver and kidneys with segmentations: LiTS, SLIVER07 and KiTS, as their archives unpack."""
 
+import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -98,7 +99,7 @@ class Lits(VolumeSource):
             ]
         without = sum(record.detail.mask is None for record in records)
         notes = [f"{without:,} of {len(records):,} volumes have no segmentation"] if without else []
-        return Listing(records, rejected, notes)
+        return self.with_unused(Listing(records, rejected, notes))
 
     def _named(self, kind: str) -> dict[str, list[Path]]:
         """The files of each patient that are a "volume" or a "segmentation"."""
@@ -123,7 +124,16 @@ def _only(paths: list[Path], patient: str) -> tuple[list[Path], list[Rejected]]:
     """The file of a patient, if it is clear which that is, and the rejected ones of several."""
     if len(paths) < 2:
         return paths, []
-    if len({path.stat().st_size for path in paths}) == 1:
-        copy = f"{patient} again, of the same size as {{}}, which is read"
+    if len({_content(path) for path in paths}) == 1:
+        copy = f"{patient} again, the same file as {{}}, which is read"
         return paths[:1], [Rejected(path, copy.format(paths[0].name)) for path in paths[1:]]
-    return [], [Rejected(path, f"one of {len(paths)} files that are {patient}, of different sizes") for path in paths]
+    reason = f"one of {len(paths)} different files that are {patient}: give each collection a root of its own"
+    return [], [Rejected(path, reason) for path in paths]
+
+
+def _content(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return f"{path}: {error}"

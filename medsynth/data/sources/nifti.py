@@ -11,7 +11,10 @@ from medsynth.data.sources.volumes import Volume, VolumeSource, check_choice
 from medsynth.data.volume import ENDINGS, ending, is_volume_part, stem
 from medsynth.errors import UserError
 
-SESSION = re.compile(r"(ses|session|visit|scan|anat)[-_ ]?\w*", re.IGNORECASE)  # folders of a patient's scans
+# Folders of a patient's scans: ses-1, visit2, anat, or a date.
+SESSION = re.compile(r"(ses|session|visit)[-_ ]?\w*|scans?|anat|\d{4}-?\d{2}-?\d{2}\D?.*", re.IGNORECASE)
+MASK = re.compile(r"masks?(?![a-z])|segmentation|(?<![a-z])(seg|labels?)(?![a-z])", re.IGNORECASE)
+CHANNEL = re.compile(r"_\d{4}$")  # nnU-Net's number of a modality behind the name of a case
 
 
 class NiftiFolder(VolumeSource):
@@ -26,10 +29,12 @@ class NiftiFolder(VolumeSource):
     labels: "folders": the first folder below `root` is the class; "none".
     table: CSV or TSV below `root` whose labels and patients count instead; its columns as in image_folder.
     A patient is what patient_column says. Without it, a patient is the folder that a volume lies in (or the folder
-    around one like ses-1) when every folder holds a single image, names recur in several folders, or files are named
-    after their folder; and otherwise each file is one.
+    around one like ses-1 or a date) when every folder holds a single image, names recur in several folders, or files
+    are named after their folder. Where there are more recurring names than folders the name is the patient, and
+    otherwise each file is one, whatever nnU-Net's _0000 behind it. That this is a guess is noted.
     """
 
+    compares = False
     origin = "nifti reads your own volumes (.nii, .nii.gz, .mhd, .mha), in any folders"
 
     def __init__(
@@ -91,12 +96,19 @@ class NiftiFolder(VolumeSource):
                 f"data.masks={self.masks} stand for other texts, {_first(images)} and {_first(masks)}, with folders; "
                 "where those differ, name them: data.images='Images/*H1' data.masks='Masks/*Mask'"
             )
-        records, rejected, notes = self._paired(images, masks)
+        strays = self._named_as_masks(images)
+        records, rejected, notes = self._paired({p: key for p, key in images.items() if p not in strays}, masks)
+        rejected += [Rejected(p, "calls itself a mask: see data.masks, or name it by data.images") for p in strays]
         if self.masks is not None and not masks:
-            notes = [f"data.masks={self.masks} names no volume: no image has a mask"]
-        if self.table is None:
-            return Listing(records, rejected, notes)
-        return Listing(self.table.apply(records), rejected, [*notes, *self.table.compare(records)])
+            notes.append(f"data.masks={self.masks} names no volume: no image has a mask")
+        if self.table is not None:
+            records, notes = self.table.apply(records), [*notes, *self.table.compare(records)]
+        return self.with_unused(Listing(records, rejected, notes))
+
+    def _named_as_masks(self, images: dict[Path, tuple[str, ...]]) -> list[Path]:
+        """Images that nobody asked for by name and that call themselves masks, unless all do."""
+        found = [path for path in images if MASK.search(path.relative_to(self.root).as_posix())]
+        return found if self.images == "*" and len(found) < len(images) else []
 
     def _matching(self, pattern: str, volumes: Sequence[Path]) -> dict[Path, tuple[str, ...]]:
         """The files that a pattern names, with what each of its wildcards stands for, its folder first."""
@@ -124,7 +136,11 @@ class NiftiFolder(VolumeSource):
         keys = set(images.values())
         rejected += [Rejected(path, "a mask without its image") for path, key in masks.items() if key not in keys]
         without = sum(record.detail.mask is None for record in records) if masks else 0
-        return records, rejected, [f"{without:,} of {len(records):,} images have no mask"] if without else []
+        notes = [f"{without:,} of {len(records):,} images have no mask"] if without else []
+        if self.table is None or self.table.patient is None:
+            count = len({record.patient for record in records})
+            notes.append(f"who is who was guessed from names: {count:,} patients; data.patient_column says it for sure")
+        return records, rejected, notes
 
     def _label(self, path: Path) -> str | None:
         parts = path.relative_to(self.root).parts
@@ -133,16 +149,19 @@ class NiftiFolder(VolumeSource):
     def _patients(self, images: Sequence[Path]) -> dict[Path, str]:
         """The patient of each image, by its folder or by its own name: see the class."""
         folders = {path: _folder(path.relative_to(self.root), skip=self._label(path) is not None) for path in images}
-        names = Counter(stem(path) for path in images)
+        names = {path: CHANNEL.sub("", stem(path)) for path in images}
+        recur = max(Counter(stem(path) for path in images).values(), default=0) > 1
         sizes = Counter(folders.values())
+        if self.labels == "none" and recur and len(set(names.values())) > len(sizes):  # folders are modalities
+            return names
         is_folder = (
             max(sizes.values(), default=0) == 1
-            or (len(sizes) > 1 and max(names.values()) > 1)
+            or (len(sizes) > 1 and recur)
             or all(stem(path).lower().startswith(folder.name.lower()) for path, folder in folders.items())
         )
         if is_folder and all(folder.name for folder in folders.values()):
             return {path: folder.as_posix() for path, folder in folders.items()}
-        return {path: path.relative_to(self.root).with_name(stem(path)).as_posix() for path in images}
+        return {path: path.relative_to(self.root).with_name(name).as_posix() for path, name in names.items()}
 
 
 def _first(found: dict[Path, tuple[str, ...]]) -> str:

@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from numpy import ndarray
 from medsynth.data.intensity import Intensity
 from medsynth.data.picture import BadImage, Picture
 from medsynth.data.sources.grid import Grid, Planes, Volume
-from medsynth.data.sources.source import Listing, Load, Record, Source
+from medsynth.data.sources.source import Listing, Load, Record, Source, walk_files
 from medsynth.data.sources.survey import Findings, Profiles, survey
-from medsynth.data.volume import PLANES, Upright
+from medsynth.data.volume import PLANES, Upright, ending
 from medsynth.errors import UserError
 
 SLICES = ("all", "organ", "lesion", "range")
@@ -72,6 +72,16 @@ class VolumeSource(Source):
     @abstractmethod
     def records(self) -> Listing:
         """Every volume of the layout; no header is opened. Raises UserError for a wrong layout."""
+
+    def with_unused(self, listing: Listing) -> Listing:
+        """The listing with a note on the volumes below `root` that no record uses and that are not rejected."""
+        used = {entry.path for entry in listing.rejected}
+        for record in listing.records:
+            used |= {*record.detail.images, *record.detail.condition, record.detail.mask}
+        unused = [path for path in walk_files(self.root) if ending(path) and path not in used]
+        names = ", ".join(path.name for path in unused[:3]) + (", ..." if len(unused) > 3 else "")
+        note = f"{len(unused):,} volumes are not used, as nothing asks for them: {names}"
+        return replace(listing, notes=[*listing.notes, note]) if unused else listing
 
     def read(self, record: Record, intensity: Intensity) -> Iterator[Load]:
         """The slices that were asked for, in the order of the file. Raises BadImage; it names the other files."""

@@ -62,6 +62,16 @@ def test_datasets_inside_the_dataset_have_patients_of_their_own(tree: Callable[.
     assert [patient for patient, *_ in listed(Bids(root, target="ct", unit="hu"))] == ["ct_scan/sub-1"]
 
 
+def test_source_data_of_a_subject_is_no_other_patient(tree: Callable[..., Path]) -> None:
+    root = tree("sub-1/anat/sub-1_T1w.nii.gz", "sourcedata/sub-1/anat/sub-1_T1w.nii.gz", "code/sub-1_T1w.nii.gz")
+    assert [patient for patient, *_ in listed(Bids(root))] == ["sub-1"]
+
+
+def test_ct_without_its_unit_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"set data\.unit=hu"):
+        Bids(tmp_path, target="ct")
+
+
 def test_scans_of_one_session_become_channels_and_condition(tree: Callable[..., Path]) -> None:
     root = tree(
         "sub-1/ses-a/anat/sub-1_ses-a_acq-x_T1w.nii.gz",
@@ -105,7 +115,8 @@ def test_masks_stand_in_derivatives_under_the_images_name(tree: Callable[..., Pa
     ]
     assert "1 of 2 images have a mask seg-manual" in Bids(root, masks="seg-manual").records().notes
     assert [mask for *_, mask, _ in listed(Bids(root, masks="dseg"))] == ["sub-1_dseg.nii.gz", None]
-    (note,) = Bids(root).records().notes
+    note, unused = Bids(root).records().notes
+    assert unused.startswith("4 volumes are not used")
     assert note == "derivatives hold seg-manual (1), dseg (1); data.masks=NAME reads one of them as masks"
 
 

@@ -93,6 +93,7 @@ def test_cases_may_share_a_folder(tree: Callable[..., Path]) -> None:
     [
         ("BraTS-GLI-00000-001", "BraTS-GLI-00000"),
         ("BraTS-MET-00001-000", "BraTS-MET-00001"),
+        ("BraTS-MEN-RT-0001-1", "BraTS-MEN-RT-0001"),
         ("brats_2013_pat0005_1", "brats_2013_pat0005"),
         ("brats_tcia_pat105_0001", "brats_tcia_pat105"),
         ("Brats17_2013_10_1", "Brats17_2013_10"),

@@ -1,6 +1,7 @@
 """LiTS, SLIVER07 and KiTS: pairs by name, what is claimed twice, and what is left alone."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,21 +86,25 @@ def test_one_patient_claimed_by_two_files_is_refused_by_name(tmp_path: Path) -> 
     assert set(pairs(Lits(root))) == {"volume-3"}
     rejected = {entry.path.relative_to(root).as_posix(): entry.reason for entry in Lits(root).records().rejected}
     assert rejected == {
-        "volume-1.nii": "one of 2 files that are volume-1, of different sizes",
-        "volume-1.nii.gz": "one of 2 files that are volume-1, of different sizes",
+        "volume-1.nii": "one of 2 different files that are volume-1: give each collection a root of its own",
+        "volume-1.nii.gz": "one of 2 different files that are volume-1: give each collection a root of its own",
         "segmentation-1.nii": "a segmentation without its volume (volume-1)",
-        "a/segmentation-2.nii": "one of 2 files that are volume-2, of different sizes",
-        "b/segmentation-2.nii.gz": "one of 2 files that are volume-2, of different sizes",
+        "a/segmentation-2.nii": "one of 2 different files that are volume-2: give each collection a root of its own",
+        "b/segmentation-2.nii.gz": "one of 2 different files that are volume-2: give each collection a root of its own",
         "volume-2.nii": "which segmentation is meant is not clear (volume-2)",
     }
 
 
-def test_a_copy_of_the_same_size_is_left_out_by_name(tmp_path: Path) -> None:
-    root = tree(tmp_path, "a/volume-1.nii", "b/volume-1.nii", "b/segmentation-1.nii", "volume-01.nii")
+def test_a_copy_is_left_out_by_name_and_another_volume_of_the_same_size_is_none(tmp_path: Path) -> None:
+    root = tree(tmp_path, "volume-01.nii", "b/segmentation-1.nii", "c/volume-2.nii", "d/volume-2.nii")
+    for folder in "ab":
+        (root / folder).mkdir(exist_ok=True)
+        shutil.copy(root / "volume-01.nii", root / folder / "volume-1.nii")
     assert pairs(Lits(root)) == {"volume-1": ("volume-01.nii", "segmentation-1.nii")}
     assert [entry.reason for entry in Lits(root).records().rejected] == [
-        "volume-1 again, of the same size as volume-01.nii, which is read"
-    ] * 2
+        *["volume-1 again, the same file as volume-01.nii, which is read"] * 2,
+        *["one of 2 different files that are volume-2: give each collection a root of its own"] * 2,
+    ]
 
 
 def test_a_segmentation_alone_is_named(tmp_path: Path) -> None:

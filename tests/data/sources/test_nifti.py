@@ -63,7 +63,7 @@ def test_masks_without_images_and_images_without_masks_are_told(tmp_path: Path) 
     root = touch(tmp_path, "i1.nii", "i2.nii", "s1.nii", "s3.nii", "i4.nii", "s4.nii", "s4.nii.gz")
     listing = NiftiFolder(root, images="i*", masks="s*").records()
     assert [r.path.name for r in listing.records] == ["i1.nii", "i2.nii"]
-    assert listing.notes == ["1 of 2 images have no mask"]
+    assert "1 of 2 images have no mask" in listing.notes
     assert [(e.path.name, e.reason) for e in listing.rejected] == [
         ("i4.nii", "has 2 masks: s4.nii, s4.nii.gz"),
         ("s3.nii", "a mask without its image"),
@@ -73,7 +73,9 @@ def test_masks_without_images_and_images_without_masks_are_told(tmp_path: Path) 
 def test_that_no_file_is_a_mask_is_noted(tmp_path: Path) -> None:
     root = touch(tmp_path, "a.nii", "b.nii")
     assert pairs(root, masks="*_seg") == dict.fromkeys(["a.nii", "b.nii"])
-    assert NiftiFolder(root, masks="*_seg").records().notes == ["data.masks=*_seg names no volume: no image has a mask"]
+    notes = NiftiFolder(root, masks="*_seg").records().notes
+    assert "data.masks=*_seg names no volume: no image has a mask" in notes
+    assert any("guessed from names: 2 patients" in note for note in notes)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +90,12 @@ def test_that_no_file_is_a_mask_is_noted(tmp_path: Path) -> None:
          [("ill", "ill/a"), ("ill", "ill/b"), ("well", "well/c")]),
         (["ill/p1/t1.nii", "ill/p2/t1.nii", "well/p3/t1.nii"], {"labels": "folders"},
          [("ill", "ill/p1"), ("ill", "ill/p2"), ("well", "well/p3")]),
+        (["T1/a.nii", "T1/b.nii", "T1/c.nii", "T2/a.nii"], {}, [(None, "a"), (None, "b"), (None, "c"), (None, "a")]),
+        (["all/x_0000.nii", "all/x_0001.nii", "all/y_0000.nii"], {}, [(None, "all/x")] * 2 + [(None, "all/y")]),
+        (["p1/2018-01-01/t1.nii", "p1/2019-02-02/t1.nii", "p2/20180101/t1.nii"], {},
+         [(None, "p1")] * 2 + [(None, "p2")]),
+        (["A/scan001/x.nii", "A/scan002/x.nii", "B/scan001/y.nii"], {},
+         [(None, "A/scan001"), (None, "A/scan002"), (None, "B/scan001")]),
         (["ill/1.nii", "well/1.nii"], {"labels": "folders"}, [("ill", "ill/1"), ("well", "well/1")]),
     ],
 )  # fmt: skip
@@ -120,7 +128,7 @@ def test_a_table_says_labels_and_patients(ending: str, encoding: str, tmp_path: 
         ({"images": "i*", "masks": "*_seg"}, r"no mask belongs to an image: .* '1' in i1\.nii and 'j1' in j1_seg\.nii"),
         ({"table": "absent.csv"}, r"data\.table=absent\.csv: no such file"),
         ({"table": "t.csv", "label_column": "x"}, r"has no column 'x'; its columns: file, label"),
-        ({"table": "t.csv"}, "no row names one of the 2 images"),
+        ({"table": "t.csv"}, "no row names one of the 1 images"),
     ],
 )
 def test_wrong_settings_are_named(settings: dict[str, str], message: str, tmp_path: Path) -> None:
@@ -128,3 +136,17 @@ def test_wrong_settings_are_named(settings: dict[str, str], message: str, tmp_pa
     (tmp_path / "t.csv").write_text("file,label\nother.nii,x\n")
     with pytest.raises(UserError, match=message):
         NiftiFolder(tmp_path, **settings).records()  # type: ignore[arg-type]
+
+
+def test_what_calls_itself_a_mask_is_no_image_unless_it_is_asked_for(tmp_path: Path) -> None:
+    root = touch(tmp_path, "MR/1.nii", "LungMasks/1.nii", "labels/1.nii", "MR/2-seg.nii", "MR/segment.nii")
+    listing = NiftiFolder(root).records()
+    assert [record.path.name for record in listing.records] == ["1.nii", "segment.nii"]
+    assert all("data.masks" in entry.reason for entry in listing.rejected)
+    assert len(listing.rejected) == 3
+    assert len(NiftiFolder(root, images="labels/*").records().records) == 1
+
+
+def test_volumes_that_no_pattern_names_are_told(tmp_path: Path) -> None:
+    listing = NiftiFolder(touch(tmp_path, "i1.nii", "x1.nii", "x2.nii"), images="i*").records()
+    assert "2 volumes are not used, as nothing asks for them: x1.nii, x2.nii" in listing.notes

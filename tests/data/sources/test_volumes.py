@@ -247,7 +247,7 @@ def test_what_shows_nothing_is_refused(values: np.ndarray, settings: dict[str, A
         (np.where(organ() == 1, 0, organ()), {"slices": "lesion", "lesion_labels": (1,)}, "nothing of the lesion"),
         (organ() * np.float32(0.5), {}, r"seg\.nii: its labels are not whole numbers"),
         (organ() * np.float32(np.nan), {}, "its labels are not whole numbers"),
-        (organ().astype(np.int16) * 100, {}, "holds labels from 0 to 300; 0 to 254 are read"),
+        (organ().astype(np.int16) * 100, {}, "holds labels from 0 to 300: 0 to 254 are read"),
         (organ() * np.uint8(85), {}, "holds labels from 0 to 255"),
         (-organ().astype(np.int16), {"slices": "organ"}, r"seg\.nii: holds labels from -1 to 0"),
         (organ()[:, :, :9], {}, r"seg\.nii: its 24x20x9 voxels are not the 24x20x10 of im0\.nii"),
