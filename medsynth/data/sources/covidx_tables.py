@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from medsynth.data.series import Union
 from medsynth.data.sources.source import IMAGE_EXTENSIONS, Listing, Record, Rejected, is_image, walk_files
+from medsynth.data.sources.table import read_text
 from medsynth.errors import UserError
 
 LABELS = {label.lower(): label for label in ("positive", "negative", "normal", "pneumonia", "COVID-19")}
@@ -249,18 +250,6 @@ class Metadata:
         if twice:
             notes.append(f"{self.table.name}: {twice:,} images have more than one row; each is one image")
         return notes
-
-
-def read_text(path: Path) -> str:
-    """A table as text: UTF-8, and Latin-1 where it is not. Raises UserError when it cannot be read."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"covidx: cannot read {path}: {error.strerror}") from error
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
 
 
 def label_of(finding: str, positive: str | None) -> str | None:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Shaped
 from numpy import ndarray
 
 from medsynth.data.intensity import Intensity
-from medsynth.data.picture import BadImage, Picture
+from medsynth.data.picture import UNKNOWN, BadImage, Picture
 from medsynth.data.sources.grid import Grid, Planes, Volume
 from medsynth.data.sources.source import Listing, Load, Record, Source, walk_files
 from medsynth.data.sources.survey import Findings, Profiles, survey
@@ -64,6 +64,9 @@ class VolumeSource(Source):
                 raise UserError(f"data.{name}={amount} must be a number of at least 0")
         if len(slice_range) != 2 or not 0 <= slice_range[0] < slice_range[1] <= 1:
             raise UserError(f"data.slice_range={list(slice_range)} must be two rising fractions from 0 to 1")
+        for name, labels in (("organ_labels", organ_labels), ("lesion_labels", lesion_labels)):
+            if labels is not None and not all(0 < label < UNKNOWN for label in labels):
+                raise UserError(f"data.source.{name}={list(labels)} must be labels from 1 to {UNKNOWN - 1}")
         self.root = Path(root)
         self.slices, self.slice_range, self.min_area_mm2 = slices, slice_range, min_area_mm2
         self.labels_of = {"organ": organ_labels, "lesion": lesion_labels}
