@@ -7,18 +7,23 @@ import difflib
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from medsynth.errors import Failure, Interrupted, UserError, is_rank_zero, say
 
-INFORMATION = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
+HELP = {"--help", "-h"}
+INFORMATION = {*HELP, "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
+VALUED = {"--cfg", "-c", "--info", "-i", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn",
+          "--config-dir", "-cd", "--experimental-rerun"}  # fmt: skip  # the next word is theirs
+FLAGS = {*INFORMATION, *VALUED, "--multirun", "-m", "--run", "-r", "--resolve"}
 Verb = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -47,6 +52,9 @@ def verb(name: str, function: Verb) -> Callable[[], None]:
             signal.signal(number, _stop)
         answer = print if INFORMATION & set(sys.argv[1:]) else _without_stdout()
         try:
+            _check_words(sys.argv[1:])
+            if HELP & set(sys.argv[1:]):
+                return print(_help(name, [word for word in sys.argv[1:] if "=" in word and not word.startswith("-")]))
             result = _sweep(name, function) if _is_sweep() else _compose_and_call(name, function)
         except (UserError, Failure, Interrupted) as error:
             say(_line(name, error))
@@ -57,6 +65,18 @@ def verb(name: str, function: Verb) -> Callable[[], None]:
             sys.exit(1)
 
     return command
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """Raise UserError for a word that is neither KEY=VALUE (or ~KEY) nor a flag of Hydra's."""
+    for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
+        flag, _, value = word.partition("=")
+        is_option = not flag.startswith("-") and ("=" in word or flag.startswith("~"))
+        if is_option or flag in FLAGS or before in VALUED:
+            continue
+        value = value or ("" if "=" in after or after.startswith("-") else after)
+        meant = f"{flag.lstrip('-').replace('-', '_')}={value}" if flag.startswith("-") and value else "data=kidney_ct"
+        raise UserError(f"{word}: options are key=value: {meant}")
 
 
 def _stop(number: int, frame: Any) -> None:
@@ -187,6 +207,57 @@ def _print_table(runs: list[dict[str, Any]], failed: list[dict[str, Any]]) -> No
         say("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+# ---------------------------------------------------------------------------------------------------- help
+
+
+def _help(name: str, overrides: list[str]) -> str:
+    """The files that the command line chooses, with their comments, and what else there is to choose from."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        hydra = _composed(name, overrides).hydra
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_explain(name, error)) from error
+    chosen = {g: str(o) for g, o in reversed(hydra.runtime.choices.items()) if "/" not in g}  # null becomes "None"
+    lines = [hydra.help.header, "", f"== Knobs of {name} ==", _knobs(conf_dir() / f"{name}.yaml")]
+    if chosen:
+        lines += ["", "== Groups ==", *(_choice(group, option) for group, option in chosen.items())]
+        lines += [f"The knobs of others:   python -m medsynth.{name} --help {_another(*next(iter(chosen.items())))}"]
+    for group, option in chosen.items():
+        path = conf_dir() / group / f"{option}.yaml"
+        if path.is_file():
+            whole = "@package _global_" in path.read_text(encoding="utf-8")
+            lines += ["", f"== {group}={option}" + (" ==" if whole else f": {group}.KEY=VALUE ==")]
+            lines += map(_knobs, _with_parents(path))
+    return "\n".join(lines)
+
+
+def _knobs(path: Path) -> str:
+    """The text of a YAML file without what is for Hydra alone."""
+    text = re.sub(r"^defaults:\n(?:[ \t]+.*\n|\n)*|^# @package.*\n", "", path.read_text(encoding="utf-8"), flags=re.M)
+    return text.strip()
+
+
+def _with_parents(path: Path) -> list[Path]:
+    """The file behind those of its folder that it builds on."""
+    names = re.findall(r"^  - (\w+)(?:@\S+)?$", path.read_text(encoding="utf-8"), flags=re.M)
+    return [*(parent for name in names if (parent := path.with_name(f"{name}.yaml")).is_file()), path]
+
+
+def _options(group: str) -> list[str]:
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+
+
+def _choice(group: str, option: str) -> str:
+    others = ", ".join(other for other in _options(group) if other != option)
+    return f"{group}={'null' if option == 'None' else option}".ljust(26) + f" or {others}"
+
+
+def _another(group: str, option: str) -> str:
+    return f"{group}={next((other for other in _options(group) if other != option), option)}"
+
+
 # ---------------------------------------------------------------------------------------------------- errors
 
 
@@ -216,7 +287,7 @@ def _explain(name: str, error: Exception) -> str:
         return f"{key} is not a knob of {name}" + (f"; nearest: {nearest[0]}" if nearest else "; --help lists them")
     if "You must specify" in text:
         key = text.split("'")[1]
-        return f"{key}= is missing; choices: {', '.join(sorted(p.stem for p in (conf_dir() / key).glob('*.yaml')))}"
+        return f"{key}= is missing; choices: {', '.join(_options(key))}"
     if "Missing mandatory value" in text:
         return f"{text.split(':')[-1].split()[0]}= is missing; see --help"
     return " ".join(text.split())
@@ -231,19 +302,25 @@ def _caused_by_user(error: BaseException | None) -> UserError | None:
 
 def _known_keys(name: str) -> list[str]:
     """Every key of the configuration that the command line's group choices give."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
 
     choices = [
         word for word in sys.argv[1:] if word.split("=")[0] in ("data", "model", "augment", "metrics", "trainer")
     ]
-    GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return _flatten_keys(compose(name, overrides=choices))
+        return [key for key in _flatten_keys(_composed(name, choices)) if not key.startswith("hydra")]
     except HydraException:  # a configuration folder of the user's own is not looked at
         return []
+
+
+def _composed(name: str, overrides: list[str]) -> Any:
+    """The configuration that a command line gives, Hydra's own included."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose(name, overrides=overrides, return_hydra_config=True)
 
 
 def _flatten_keys(config: Any, prefix: str = "") -> list[str]:

@@ -1,6 +1,7 @@
 """DICOM files that tests write: any encoding, with identifiers to be looked for."""
 
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +11,46 @@ from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
+    JPEGLSNearLossless,
     RLELossless,
 )
 
 NATIVE = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
-COMPRESSED = [RLELossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, HTJ2KLossless]
+COMPRESSED = [RLELossless, JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, HTJ2KLossless,
+              HTJ2KLosslessRPCL]  # fmt: skip
+NEAR = {JPEGBaseline8Bit: 4, JPEGExtended12Bit: 8, JPEGLSNearLossless: 2, JPEG2000: 8, HTJ2K: 8}
+"""Encodings that lose something, with the most that a smooth picture may lose."""
 
 
-def dicom(path: Path, pixels: np.ndarray, /, *, syntax: str = ExplicitVRLittleEndian, **elements: Any) -> Path:
+def dicom(
+    path: Path,
+    pixels: np.ndarray,
+    /,
+    *,
+    syntax: str = ExplicitVRLittleEndian,
+    encode: Callable[[np.ndarray], bytes] | None = None,
+    **elements: Any,
+) -> Path:
     """Write (frames, rows, columns[, 3]) or (rows, columns) stored values; None as an element leaves it out.
 
-    Elements default to those of a CT slice of 12 bits or more, signed where the pixels are.
+    Elements default to those of a CT slice of 12 bits or more, signed where the pixels are. encode: what makes the
+    codestream of a frame; None: imagecodecs, or pydicom for RLE.
     """
     pixels = pixels if (pixels.ndim > 2 and pixels.shape[-1] != 3) or pixels.ndim == 4 else pixels[None]
     dataset, bits = Dataset(), 8 * pixels.dtype.itemsize
@@ -53,8 +74,8 @@ def dicom(path: Path, pixels: np.ndarray, /, *, syntax: str = ExplicitVRLittleEn
     dataset.file_meta.TransferSyntaxUID = syntax
     dataset.file_meta.MediaStorageSOPClassUID = dataset.get("SOPClassUID") or CTImageStorage
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.get("SOPInstanceUID") or "1.2.3"
-    if syntax in COMPRESSED and syntax != RLELossless:
-        dataset.PixelData = encapsulate([_compressed(frame, syntax) for frame in pixels])
+    if UID(syntax).is_encapsulated and syntax != RLELossless:
+        dataset.PixelData = encapsulate([encode(f) if encode else _compressed(f, syntax) for f in pixels])
         dataset["PixelData"].is_undefined_length = True
         dataset["PixelData"].VR = "OB"
     else:
@@ -70,13 +91,20 @@ def dicom(path: Path, pixels: np.ndarray, /, *, syntax: str = ExplicitVRLittleEn
 
 def _compressed(frame: np.ndarray, syntax: str) -> bytes:
     unsigned = np.ascontiguousarray(frame).view(f"u{frame.dtype.itemsize}")
-    if syntax == JPEGLSLossless:
-        return imagecodecs.jpegls_encode(unsigned)
-    if syntax == JPEGLosslessSV1:
-        return imagecodecs.jpeg8_encode(unsigned, lossless=True)
-    if syntax == HTJ2KLossless:
-        return imagecodecs.htj2k_encode(unsigned, reversible=True)
-    return imagecodecs.jpeg2k_encode(unsigned, codecformat="j2k", reversible=True, level=0)
+    encoders = {
+        JPEGBaseline8Bit: lambda: imagecodecs.jpeg8_encode(unsigned, level=95),
+        JPEGExtended12Bit: lambda: imagecodecs.jpeg8_encode(unsigned, level=95, bitspersample=12),
+        JPEGLossless: lambda: imagecodecs.jpeg8_encode(unsigned, lossless=True, predictor=4),
+        JPEGLosslessSV1: lambda: imagecodecs.jpeg8_encode(unsigned, lossless=True, predictor=1),
+        JPEGLSLossless: lambda: imagecodecs.jpegls_encode(unsigned),
+        JPEGLSNearLossless: lambda: imagecodecs.jpegls_encode(unsigned, level=2),
+        JPEG2000Lossless: lambda: imagecodecs.jpeg2k_encode(unsigned, codecformat="j2k", reversible=True, level=0),
+        JPEG2000: lambda: imagecodecs.jpeg2k_encode(unsigned, codecformat="j2k", reversible=False, level=95),
+        HTJ2KLossless: lambda: imagecodecs.htj2k_encode(unsigned, reversible=True),
+        HTJ2KLosslessRPCL: lambda: imagecodecs.htj2k_encode(unsigned, reversible=True),
+        HTJ2K: lambda: imagecodecs.htj2k_encode(unsigned, reversible=False),
+    }
+    return encoders[UID(syntax)]()
 
 
 def series(

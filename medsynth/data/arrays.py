@@ -13,8 +13,8 @@ START = 128  # bytes of the header: NumPy pads it so that any number of slices f
 class ArrayFile:
     """Writes slices of one shape and type; (n, *shape) in the end.
 
-    shape: of a slice; None: that of the first one.  missing: fills slices that are None. While all are None there is no
-    file, and with `missing` None no slice may be.
+    shape: of a slice; None: that of the first one.  missing: fills slices that are None. While all of those that are
+    kept are None there is no file, and with `missing` None no slice may be.
     """
 
     def __init__(
@@ -23,6 +23,7 @@ class ArrayFile:
         self.path, self.dtype, self.shape, self.missing = path, dtype, shape, missing
         self.digests: list[bytes] = []
         self._file: IO[bytes] | None = None
+        self._wanted, self._first = shape, 0  # number of the first slice that is not None
 
     def append(self, value: ndarray | None) -> None:
         """One more slice."""
@@ -38,7 +39,11 @@ class ArrayFile:
     def cut(self, count: int) -> None:
         """Keep the first `count` slices alone."""
         del self.digests[count:]
-        if self._file is not None and self.shape is not None:
+        if self._file is None:
+            return
+        if count <= self._first:
+            self._drop()
+        else:
             self._file.seek(self._end(count))
             self._file.truncate()
 
@@ -66,9 +71,15 @@ class ArrayFile:
         self.shape = shape if self.shape is None else self.shape
         self._file = self.path.open("w+b")
         self._header(len(self.digests))
-        before, self.digests = len(self.digests), []
-        for _ in range(before):
+        self._first, self.digests = len(self.digests), []
+        for _ in range(self._first):
             self._write(self._blank())
+
+    def _drop(self) -> None:
+        """As before the first slice that is not None."""
+        self.close()
+        self.path.unlink()
+        self._file, self.shape, self.digests = None, self._wanted, [b""] * len(self.digests)
 
     def _blank(self) -> ndarray:
         assert self.missing is not None, f"{self.path.name} takes no missing slice"

@@ -98,15 +98,21 @@ def _about_pictures(report: Mapping[str, Any], slices: Sequence[Slice], looks: L
 
 
 def _about_spacings(report: Mapping[str, Any]) -> list[str]:
-    """Axes of equal spacings are named together."""
-    axes: dict[str, list[str]] = {}
-    for axis, spread in report["spacings_mm"].items():
-        if spread["max"] > MIXED * spread["min"]:
-            found = (
-                f"spacings run from {spread['min']:g} to {spread['max']:g} mm ({spread['different']:,} different ones)"
-            )
-            axes.setdefault(found, []).append(axis)
-    return [f"{' and '.join(names)} {found}: the same organ has different sizes" for found, names in axes.items()]
+    """Pixels are judged as packed, since resizing may have made them alike; axes of equal spacings are named together.
+    How far slices lie apart changes no picture, but how many there are of an organ."""
+    found: dict[str, list[str]] = {}
+    for axis, spread in report["packed_mm"].items():
+        if mixed := _mixed(spread):
+            found.setdefault(f"spacings of packed pixels {mixed}: the same organ has different sizes", []).append(axis)
+    if mixed := _mixed(report["spacings_mm"].get("slice", {"min": 0, "max": 0})):
+        found[f"spacings {mixed}: volumes of thin slices show the same organ more often"] = ["slice"]
+    return [f"{' and '.join(axes)} {text}" for text, axes in found.items()]
+
+
+def _mixed(spread: Mapping[str, Any]) -> str:
+    if spread["max"] <= MIXED * spread["min"]:
+        return ""
+    return f"run from {spread['min']:g} to {spread['max']:g} mm ({spread['different']:,} different ones)"
 
 
 def _about_masks(report: Mapping[str, Any]) -> list[str]:

@@ -21,6 +21,7 @@ ROWS = 24
 TILE = 128  # pixels a side on the sheet
 CANDIDATES = 9  # slices of a patient among which the one with most labelled pixels is shown
 MARGIN, GAP, LINE, TITLE = 8, 4, 18, 150  # pixels
+FULL = 0.05  # of a tile's pixels: outlines that take no more hide nothing and keep their full colour
 T = TypeVar("T")
 COLOURS = ((255, 90, 70), (90, 200, 255), (255, 210, 60), (130, 230, 110), (220, 130, 255), (255, 150, 30))
 
@@ -153,13 +154,15 @@ def _tile(plane: UInt8[ndarray, "c h w"]) -> UInt8[ndarray, "t t 3"]:
 
 
 def _outline(tile: UInt8[ndarray, "t t 3"], mask: UInt8[ndarray, "t t"]) -> None:
-    """Paint the pixels of each label that touch another one."""
-    padded = np.pad(mask, 1, mode="edge")
+    """Paint the pixels of each label that touch a lower one, so that a border is one line; the more of the tile they
+    take, the more of the image shows through."""
+    known = np.where(mask == UNKNOWN, 0, mask)
+    padded = np.pad(known, 1, mode="edge")
     around = [padded[1:-1, :-2], padded[1:-1, 2:], padded[:-2, 1:-1], padded[2:, 1:-1]]
-    edge = np.any([neighbour != mask for neighbour in around], axis=0)
-    for label in np.unique(mask):
-        if label not in (0, UNKNOWN):
-            tile[edge & (mask == label)] = _colour(int(label))
+    edge = np.any([neighbour < known for neighbour in around], axis=0)
+    weight = FULL / max(FULL, float(edge.mean()))
+    colours = np.array([_colour(label) for label in known[edge].tolist()]).reshape(-1, 3)
+    tile[edge] = np.rint(weight * colours + (1 - weight) * tile[edge]).astype(np.uint8)
 
 
 def _colour(label: int) -> tuple[int, int, int]:

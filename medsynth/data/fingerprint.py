@@ -36,7 +36,7 @@ def fingerprint(
 
     facts: pack.json.  records, slices: one of each per packed image, in order.
     """
-    names = _names(records, slices, source.root)
+    names = _names(records, slices, source)
     labels = [r.label or UNLABELLED for r in records]
     report = {
         **{key: facts[key] for key in ("name", "key", "content", "resolution", "channels", "bits", "stored")},
@@ -50,7 +50,7 @@ def fingerprint(
         "groups": {"kind": groups.kind, "classes": _group_sizes(labels, groups.patients), **groups.report},
         **_pictures(records, slices, unit=source.unit),
         "integrity": _integrity(records, rejected, source),
-        "rejected": [{"file": _relative(entry.path, source), "reason": entry.reason} for entry in rejected],
+        "rejected": [{"file": source.name(entry.path), "reason": entry.reason} for entry in rejected],
         "excluded": [
             {"file": names[i], "class": labels[i], "reason": f"'{groups.patients[i]}' also stands in another split"}
             for i in assignment.excluded
@@ -64,7 +64,11 @@ def fingerprint(
 
 
 def file_table(
-    records: Sequence[Record], slices: Sequence[Slice], splits: Sequence[str], rejected: Sequence[Rejected], root: Path
+    records: Sequence[Record],
+    slices: Sequence[Slice],
+    splits: Sequence[str],
+    rejected: Sequence[Rejected],
+    source: Source,
 ) -> str:
     """The text of files.csv: every file or series with its split, its number of images, a digest of all their decoded
     values, and what was noted; rejected ones with the reason."""
@@ -74,14 +78,10 @@ def file_table(
     for first, last in _runs(records):
         digest = hashlib.sha256("".join(s.digest for s in slices[first:last]).encode()).hexdigest()[:32]
         said = "; ".join(sorted({note for s in slices[first:last] for note in s.notes}))
-        name = records[first].path.relative_to(root).as_posix()
+        name = source.name(records[first].path)
         writer.writerow((name, splits[first], last - first, digest, said))
-    writer.writerows((entry.path.relative_to(root).as_posix(), "rejected", 0, "", entry.reason) for entry in rejected)
+    writer.writerows((source.name(entry.path), "rejected", 0, "", entry.reason) for entry in rejected)
     return text.getvalue()
-
-
-def _relative(path: Path, source: Source) -> str:
-    return path.relative_to(source.root).as_posix()
 
 
 def _runs(records: Sequence[Record]) -> list[tuple[int, int]]:
@@ -94,10 +94,10 @@ def _runs(records: Sequence[Record]) -> list[tuple[int, int]]:
     return bounds
 
 
-def _names(records: Sequence[Record], slices: Sequence[Slice], root: Path) -> list[str]:
+def _names(records: Sequence[Record], slices: Sequence[Slice], source: Source) -> list[str]:
     """The file of each image, with the number of the slice where the file is a volume."""
     numbers = [None if s.geometry is None else s.geometry.number for s in slices]
-    paths = [r.path.relative_to(root).as_posix() for r in records]
+    paths = [source.name(r.path) for r in records]
     return [path if k is None else f"{path} [{k}]" for path, k in zip(paths, numbers, strict=True)]
 
 
@@ -139,15 +139,20 @@ def _pictures(records: Sequence[Record], slices: Sequence[Slice], *, unit: str) 
 
 
 def _geometry(volumes: Sequence[Slice]) -> dict[str, Any]:
-    """Spacings in mm and orientations of files that say them, one slice of each."""
-    known = [s.geometry for s in volumes if s.geometry is not None]
-    spacings = [g.spacing for g in known]
+    """Spacings in mm, as stored and of packed pixels, and orientations of files that say them, one slice of each."""
+    known = [(s.geometry, s.placement[2:]) for s in volumes if s.geometry is not None]
+    packed = [(g.spacing[0] * steps[0], g.spacing[1] * steps[1]) for g, steps in known]
     return {
-        "spacings_mm": {
-            axis: {**_spread(values), "different": len({round(value, 3) for value in values})}
-            for axis, values in zip(("row", "column", "slice"), zip(*spacings, strict=True), strict=False)
-        },
-        "orientations": dict(Counter(g.orientation for g in known).most_common()),
+        "spacings_mm": _spreads([g.spacing for g, _ in known]),
+        "packed_mm": _spreads(packed),
+        "orientations": dict(Counter(g.orientation for g, _ in known).most_common()),
+    }
+
+
+def _spreads(spacings: Sequence[Sequence[float]]) -> dict[str, dict[str, float]]:
+    return {
+        axis: {**_spread(values), "different": len({round(value, 3) for value in values})}
+        for axis, values in zip(("row", "column", "slice"), zip(*spacings, strict=True), strict=False)
     }
 
 

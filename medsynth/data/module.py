@@ -12,6 +12,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from medsynth.attributes import Attributes
 from medsynth.augment import FLIPS
 from medsynth.augment.affine import Views, flip
 from medsynth.batch import Batch
@@ -19,7 +20,7 @@ from medsynth.data.degrade import Degradation
 from medsynth.data.order import Order
 from medsynth.data.pack import Pack, gather, unit_of
 from medsynth.data.settings import BALANCES
-from medsynth.errors import UserError
+from medsynth.errors import UserError, say
 from medsynth.latent import Draws
 
 Augment = Callable[[Views, Draws, Int[Tensor, " b"]], Views]
@@ -41,6 +42,9 @@ class PackDataset(Dataset[dict[str, Any]]):
         others: tuple[Int[ndarray, " k"], Order] | None = None,
     ) -> None:
         self.pack, self.indices, self.order, self.batch_size, self.others = pack, indices, order, batch_size, others
+        self.covariates = None
+        if pack.covariates is not None:
+            self.covariates = torch.from_numpy(Attributes.of(pack).scaled(pack.covariates))  # (n, k)
 
     def __getitems__(self, positions: range) -> dict[str, Any]:
         """A rank's share of one global batch, still quantised; `first` is the global batch's first position."""
@@ -55,7 +59,9 @@ class PackDataset(Dataset[dict[str, Any]]):
         }
         if "label" in pack.provides:
             batch["label"] = torch.from_numpy(pack.labels[chosen])
-        if "mask" in pack.provides and pack.masks is not None:
+        if self.covariates is not None:
+            batch["covariates"] = self.covariates[chosen]
+        if pack.masks is not None and (pack.mask_channel or "mask" in pack.provides):
             batch["mask"] = gather(pack.masks, chosen)
         if self.others is not None:
             indices, order = self.others
@@ -83,8 +89,10 @@ class ShareSampler:
 
 
 class ImageDataModule(LightningDataModule):
-    """Training batches of one split of a Pack.
+    """Training batches of one split of a Pack, with labels, covariates and masks where it provides them.
 
+    Covariates are scaled so that the range of the training images is [-1, 1], and stay those of the image before
+    augmentation. With pack.mask_channel, "image" has the mask as its last channel.
     batch_size: of the global batch; ranks divide it.  images: real images to draw in all, rounded up to whole batches.
     augment: acts on images, masks and conditions alike, on the device, with parameters drawn for the global batch;
         None for none.
@@ -114,6 +122,8 @@ class ImageDataModule(LightningDataModule):
         self.augment, self.flips, self.workers, self.degrade = augment, flips, workers, degrade
         self.indices, self.others, self.balance = pack.training(split), pack.others[split], balance
         self.images_seen = 0
+        for why, count in pack.left_out.items() if split == "train" else ():
+            say(f"data     {count:,} images of {pack.name} are left out of training: each {why}")
         if balance not in BALANCES:
             raise UserError(f"data.balance={balance} must be one of {', '.join(BALANCES)}")
         if balance != "none" and "label" not in pack.provides:
@@ -162,7 +172,7 @@ class ImageDataModule(LightningDataModule):
         )
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
-        """On the device: quantised pixels to [-1, 1], flips, augmentation, degradation."""
+        """On the device: quantised pixels to [-1, 1], flips, augmentation, degradation, the mask as a channel."""
         first, width, row = batch.pop("first"), batch.pop("width"), batch["row"]
         views: Views = {"image": self.pack.floats(batch["image"])}
         if "mask" in batch:
@@ -175,6 +185,8 @@ class ImageDataModule(LightningDataModule):
             views = self.augment(views, draws, row)
         if self.degrade is not None:
             views["condition"] = self.degrade(views["image"], draws, row, width=width)
+        if "mask" in views:
+            views["image"] = self.pack.with_mask(views["image"], views["mask"])
         return Batch(**{**batch, **views})  # type: ignore[typeddict-item]
 
     def _order(self) -> Order:

@@ -3,17 +3,19 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from numpy import ndarray
 
-from medsynth.data.picture import Geometry
+from medsynth.data.picture import UNKNOWN, Geometry
+from medsynth.data.splits import SPLITS
+from medsynth.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +25,6 @@ else:  # preparing a pack needs no torch, which takes longer to load, and more m
     Tensor = Any
 
 FORMAT = 2
-SPLITS = ("train", "val", "test")
 
 
 def cache_folder() -> Path:
@@ -82,7 +83,12 @@ class Pack:
     low, high: (n, c) values that became -1 and 1 when packed; condition_low, condition_high: (n, d).
     affines, source_affines, source_shapes, numbers, placements: see geometry().
     intensity: the codec of what tensor() gives.  stored: the codec of the stored values; they differ for CT of 16 bits,
-    whose window acts on reading.  provides: "image" and what else there is of "label", "mask", "condition".
+    whose window acts on reading.  provides: "image" and what else there is of "label", "mask", "condition" and
+    "covariates".
+    covariates: (n, v) in their own units, not-a-number where nobody said; None without any.  covariate_names: theirs.
+    mask_channel: whether models are to make the mask as a last channel: 1 where it shows one of mask_labels (None: any
+    but 0), -1 elsewhere.  usable: (n,) whether training can draw an image: it has all covariates, and with mask_channel
+    a mask that is known everywhere.  left_out: why training images are not usable, and how many.
     """
 
     folder: Path
@@ -114,12 +120,26 @@ class Pack:
     provides: frozenset[str]
     condition_low: Float[ndarray, "n d"] | None = None
     condition_high: Float[ndarray, "n d"] | None = None
+    covariates: Float[ndarray, "n v"] | None = None
+    covariate_names: tuple[str, ...] = ()
+    mask_channel: bool = False
+    mask_labels: tuple[int, ...] | None = None
+    usable: Bool[ndarray, " n"] | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, folder: Path | str, *, intensity: dict[str, Any] | None = None) -> "Pack":
+    def open(
+        cls,
+        folder: Path | str,
+        *,
+        intensity: dict[str, Any] | None = None,
+        mask_channel: bool = False,
+        mask_labels: Sequence[int] | None = None,
+    ) -> "Pack":
         """Open a prepared pack; its pixels stay on disk until they are used.
 
         intensity: config of the codec to read with; it must be the stored one, or a window on stored HU.
+        Raises UserError when a mask channel is asked for and there are no masks, and when no training image is usable.
         """
         folder = Path(folder)
         facts = json.loads((folder / "pack.json").read_text(encoding="utf-8"))
@@ -127,6 +147,16 @@ class Pack:
             columns = {name: table[name] for name in table.files}
         splits, domains = columns.pop("splits"), columns.pop("domains")
         original, target = columns["copies"] == 0, domains == "target"
+        masks = _array(folder / "masks.npy")
+        if mask_channel and masks is None:
+            raise UserError(f"data.mask_channel=true needs masks, and {facts['name']} has none")
+        names = tuple(facts.pop("covariate_names", ()))
+        faults = _faults(columns.get("covariates"), names, masks if mask_channel else None)
+        usable = ~np.any([np.zeros(len(original), dtype=bool), *faults.values()], axis=0)
+        train = (splits == "train") & original & target
+        if train.any() and not (train & usable).any():
+            raise UserError(f"{facts['name']}: no image is left to train on: each {' or '.join(faults)}")
+        splits[train & ~usable] = ""
         del facts["format"]
         codec: dict[str, Any] = intensity or facts["stored"]
         if codec != facts["stored"]:
@@ -134,20 +164,26 @@ class Pack:
         return cls(
             folder=folder,
             images=np.load(folder / "images.npy", mmap_mode="r"),
-            masks=_array(folder / "masks.npy"),
+            masks=masks,
             conditions=_array(folder / "conditions.npy"),
             splits={split: np.flatnonzero((splits == split) & original & target) for split in SPLITS},
             others={split: np.flatnonzero((splits == split) & original & ~target) for split in SPLITS},
             provides=frozenset(facts.pop("provides")),
             class_names=columns.pop("class_names").tolist(),
             intensity=codec,
+            covariate_names=names,
+            mask_channel=mask_channel,
+            mask_labels=None if mask_labels is None else tuple(mask_labels),
+            usable=usable,
+            left_out={why: count for why, rows in faults.items() if (count := int((rows & train).sum()))},
             **columns,
             **facts,
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Workers that are spawned open the folder again instead of receiving its pixels."""
-        return partial(Pack.open, intensity=self.intensity), (self.folder,)
+        settings = {"intensity": self.intensity, "mask_channel": self.mask_channel, "mask_labels": self.mask_labels}
+        return partial(Pack.open, **settings), (self.folder,)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -159,7 +195,34 @@ class Pack:
     def training(self, split: str) -> Int[ndarray, " m"]:
         """The indices that training draws from: those of the split, and behind them their augmented copies."""
         mine = self.splits[split]
-        return np.concatenate([mine, np.flatnonzero(self.copies > 0)]) if split == "train" else mine
+        if split != "train":
+            return mine
+        copies = self.copies > 0
+        return np.concatenate([mine, np.flatnonzero(copies if self.usable is None else copies & self.usable)])
+
+    def shape_facts(self) -> dict[str, int]:
+        """What a network must be built for: "channels" of the images it makes or sees, the mask's among them,
+        "classes" (0 without labels for every image) and "covariates"."""
+        return {
+            "channels": self.channels + self.mask_channel,
+            "classes": len(self.class_names) if "label" in self.provides else 0,
+            "covariates": len(self.covariate_names),
+        }
+
+    def targets(self, indices: Int[ndarray, " b"] | Sequence[int]) -> Float[Tensor, "b d h w"]:
+        """What a model is to make: slices in [-1, 1], and with mask_channel their masks as the last channel."""
+        images = self.tensor(indices)
+        return self.with_mask(images, gather(self.masks, indices)) if self.masks is not None else images
+
+    def with_mask(self, images: Float[Tensor, "b c h w"], masks: UInt8[Tensor, "b 1 h w"]) -> Float[Tensor, "b d h w"]:
+        """Images with their masks as the last channel, -1 or 1, where mask_channel asks for it, else the images."""
+        if not self.mask_channel:
+            return images
+        import torch
+
+        labels = self.mask_labels
+        shown = masks > 0 if labels is None else torch.isin(masks, torch.tensor(labels, device=masks.device))
+        return torch.cat([images, shown.to(images.dtype) * 2 - 1], dim=1)
 
     def tensor(self, indices: Int[ndarray, " b"] | Sequence[int]) -> Float[Tensor, "b c h w"]:
         """Slices in [-1, 1]."""
@@ -232,6 +295,19 @@ class Pack:
 
 def _array(path: Path) -> np.memmap | None:
     return np.load(path, mmap_mode="r") if path.exists() else None
+
+
+def _faults(
+    covariates: ndarray | None, names: Sequence[str], masks: np.memmap | None
+) -> dict[str, Bool[ndarray, " n"]]:
+    """Why training cannot draw images, and which."""
+    faults: dict[str, ndarray] = {}
+    if covariates is not None:
+        faults = {f"has no {name}": np.isnan(covariates[:, k]) for k, name in enumerate(names)}
+    if masks is not None:
+        parts = [(masks[first : first + 1024] == UNKNOWN).any(axis=(1, 2, 3)) for first in range(0, len(masks), 1024)]
+        faults["has a mask that is not known everywhere"] = np.concatenate(parts)
+    return faults
 
 
 def unit_of(config: dict[str, Any]) -> str:

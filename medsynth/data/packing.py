@@ -14,6 +14,7 @@ import numpy as np
 from numpy import ndarray
 
 from medsynth.data.arrays import ArrayFile
+from medsynth.data.covariates import covariate_column, missing
 from medsynth.data.decode import strict_pillow
 from medsynth.data.fingerprint import AIR_HU, file_table, fingerprint
 from medsynth.data.pack import FORMAT, table_columns, to_float
@@ -50,6 +51,7 @@ def make_pack(
         groups = settings.source.groups(records, looks)
         assignment, splits = _split(settings, records, groups, home.parent / "splits.csv")
         table = _table(settings, records, slices, groups, assignment)
+        table |= _covariates(settings, records, slices, arrays)
         if copies is not None:
             table = _append_copies(
                 arrays, table, copies, seed=settings.seed, bits=settings.decoder.bits, progress=progress
@@ -63,8 +65,9 @@ def make_pack(
         facts, records=records, slices=slices, looks=looks, groups=groups, assignment=assignment, rejected=rejected,
         notes=listing.notes, source=settings.source, folder=home,
     )  # fmt: skip
+    _add_missing(report, table, settings.covariates)
     (partial / "prepare.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    files = file_table(records, slices, assignment.splits, rejected, settings.root)
+    files = file_table(records, slices, assignment.splits, rejected, settings.source)
     (partial / "files.csv").write_text(files, encoding="utf-8")
     (partial / "pack.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return report["warnings"]
@@ -74,7 +77,7 @@ def _list(settings: Settings) -> Listing:
     """The source's listing. Raises UserError for a folder without images."""
     listing = _with_plain_names(settings.source.records())
     if not listing.records:
-        lost = [f"{_relative(entry.path, settings)}: {entry.reason}" for entry in listing.rejected]
+        lost = [f"{settings.source.name(entry.path)}: {entry.reason}" for entry in listing.rejected]
         named = f"; {len(lost):,} files cannot be used, the first: {lost[0]}" if lost else ""
         raise UserError(f"{settings.name}: no image in {settings.root} (data.root). {settings.source.origin}{named}")
     return listing
@@ -86,10 +89,6 @@ def _with_plain_names(listing: Listing) -> Listing:
     rejected = [Rejected(record.path, "its name is not UTF-8; rename it") for record in wrong]
     kept = [record for record in listing.records if record not in wrong]
     return replace(listing, records=kept, rejected=[*listing.rejected, *rejected]) if wrong else listing
-
-
-def _relative(path: Path, settings: Settings) -> str:
-    return path.relative_to(settings.root).as_posix()
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ class _Arrays:
 
     def finish(self) -> str:
         """Make the files whole; returns the digest of all that they hold."""
-        return _digest([file.finish() for file in (self.images, self.masks, self.conditions)])
+        return digest([file.finish() for file in (self.images, self.masks, self.conditions)])
 
     def __enter__(self) -> "_Arrays":
         return self
@@ -132,8 +131,9 @@ class _Arrays:
             file.close()
 
 
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+def digest(value: Any) -> str:
+    """SHA-256 of a value that JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _write_slices(
@@ -145,6 +145,7 @@ def _write_slices(
     """
     slices: list[Slice] = []
     owners: list[Record] = []
+    kept: dict[Any, ndarray] = {}
     rejected = list(listing.rejected)
     side, count = settings.decoder.resolution, len(listing.records)
     progress(f"packing {settings.name} at {side}x{side}: {count:,} files or series from {settings.root}")
@@ -154,7 +155,7 @@ def _write_slices(
             try:
                 for result in results:
                     arrays.append(result.pixels, result.mask, result.condition)
-                    slices.append(_without_pixels(result, settings.source))
+                    slices.append(_without_pixels(result, settings.source, kept))
                     owners.append(record)
                 if len(slices) == first:
                     raise BadImage("gives no slice with these settings")
@@ -167,13 +168,16 @@ def _write_slices(
     return slices, owners, rejected
 
 
-def _without_pixels(rendered: Slice, source: Source) -> Slice:
-    """What is kept of a slice in memory. Where nobody compares, a thumbnail only says whether it is of one value; a CT
-    slice of nothing but air, with or without a rim, counts as that."""
+def _without_pixels(rendered: Slice, source: Source, kept: dict[Any, ndarray]) -> Slice:
+    """What is kept of a slice in memory, equal arrays once (`kept`). Where nobody compares, a thumbnail only says
+    whether it is of one value; a CT slice of nothing but air, with or without a rim, counts as that."""
     look = normalise(rendered.thumbnail[None])[0] if source.compares else rendered.thumbnail
     if source.unit == "hu" and rendered.peak < AIR_HU:
         look = np.zeros_like(look)
-    return replace(rendered, pixels=rendered.pixels[:, :0, :0].copy(), mask=None, condition=None, thumbnail=look)
+    ranges = ("low", "high", "condition_low", "condition_high")
+    found = {"pixels": rendered.pixels[:, :0, :0].copy()} | {name: getattr(rendered, name) for name in ranges}
+    once = {name: kept.setdefault((values.shape, values.tobytes()), values) for name, values in found.items()}
+    return replace(rendered, **once, mask=None, condition=None, thumbnail=look)
 
 
 def _rendered(settings: Settings, records: Sequence[Record]) -> Iterator[tuple[Record, Iterator[Slice]]]:
@@ -233,18 +237,18 @@ def _tell_rejected(settings: Settings, rejected: Sequence[Rejected], *, total: i
     if len(rejected) == total:
         raise UserError(
             f"{settings.name}: none of the {total:,} files in {settings.root} could be read; "
-            f"the first, {_relative(rejected[0].path, settings)}: {rejected[0].reason}"
+            f"the first, {settings.source.name(rejected[0].path)}: {rejected[0].reason}"
         )
     if rejected:
         progress(f"rejected {len(rejected):,} of {total:,} files (all in prepare.json):")
     for entry in rejected[:10]:
-        progress(f"  {_relative(entry.path, settings)}: {entry.reason}")
+        progress(f"  {settings.source.name(entry.path)}: {entry.reason}")
 
 
 def _split(settings: Settings, records: Sequence[Record], groups: Groups, path: Path) -> tuple[Assignment, str]:
     """Assign splits, honouring the splits.csv at `path`; also returns its extended text."""
     earlier = read_assignment(path)
-    files = [_relative(r.path, settings) for r in records]
+    files = [settings.source.name(r.path) for r in records]
     published = [r.official_split for r in records]
     assignment = assign(
         groups.patients,
@@ -274,7 +278,7 @@ def _table(
         "labels": np.array([names.index(r.label) if r.label is not None else -1 for r in records], dtype=np.int64),
         "class_names": np.array(names, dtype=str),
         "patients": np.array(groups.patients),
-        "files": np.array([_relative(r.path, settings) for r in records]),
+        "files": np.array([settings.source.name(r.path) for r in records]),
         "splits": np.array(assignment.splits),
         "domains": np.array([r.domain for r in records]),
         "copies": np.zeros(len(records), dtype=np.int64),
@@ -285,6 +289,24 @@ def _table(
         columns["condition_low"] = np.stack([s.condition_low for s in slices])
         columns["condition_high"] = np.stack([s.condition_high for s in slices])
     return columns | table_columns(slices)
+
+
+def _covariates(
+    settings: Settings, records: Sequence[Record], slices: Sequence[Slice], arrays: _Arrays
+) -> dict[str, ndarray]:
+    """The column of data.covariates (n, k); none where nobody asks."""
+    labels, read = settings.mask_labels, arrays.masks.read
+    columns = [covariate_column(name, records, slices, read, mask_labels=labels) for name in settings.covariates]
+    return {"covariates": np.stack(columns, axis=1)} if columns else {}
+
+
+def _add_missing(report: dict[str, Any], table: Mapping[str, ndarray], names: Sequence[str]) -> None:
+    """Say in prepare.json which files lack a covariate."""
+    if names:
+        rows = table["copies"] == 0
+        lacking, warnings = missing(names, table["covariates"][rows], table["files"][rows].tolist())
+        report["without_covariate"] = lacking
+        report["warnings"] += warnings
 
 
 def _append_copies(
@@ -356,15 +378,19 @@ def _facts(
         provides.append("mask")
     if len(slices[0].condition_low) or "condition" in table["domains"]:
         provides.append("condition")
+    if settings.covariates:
+        provides.append("covariates")
+    values = table["covariates"].tolist() if settings.covariates else []
     domains = table["domains"].tolist() if "condition" in table["domains"] else []
     return {
         "format": FORMAT,
         "name": settings.name,
         "key": key,
-        "content": _digest([content, labels, class_names, table["splits"].tolist(), domains]),
+        "content": digest([content, labels, class_names, table["splits"].tolist(), domains, *values]),
         "resolution": decoder.resolution,
         "channels": decoder.channels,
         "bits": decoder.bits,
         "stored": decoder.stored.config(),
         "provides": provides,
+        "covariate_names": list(settings.covariates),
     }

@@ -1,20 +1,17 @@
 """Find the Pack that fits a data config, or have it made: once, by one process, whole or not at all."""
 
-import hashlib
-import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from medsynth.data.pack import Pack, cache_folder
-from medsynth.data.packing import Copies, make_pack
+from medsynth.data.packing import Copies, digest, make_pack
+from medsynth.data.progress import Say
 from medsynth.data.settings import Settings, build, plain, read_settings
 from medsynth.errors import UserError, say
-
-Say = Callable[[str], None]
 
 
 def prepare_pack(
@@ -44,7 +41,12 @@ def prepare_pack(
                 warnings = _make(settings, copies, folder=folder, key=key, progress=progress)
                 for warning in warnings if warn else ():
                     progress(f"warning: {warning}")
-    return Pack.open(folder, intensity=settings.decoder.intensity.config())
+    return Pack.open(
+        folder,
+        intensity=settings.decoder.intensity.config(),
+        mask_channel=settings.mask_channel,
+        mask_labels=settings.mask_labels,
+    )
 
 
 def _copies(augment: Mapping[str, Any] | None, *, flips: str) -> Copies | None:
@@ -86,11 +88,6 @@ def phantom_root(config: Mapping[str, Any], *, progress: Say) -> Path:
             write_phantoms(config["name"], partial, **settings)
             partial.rename(folder)
     return folder
-
-
-def digest(value: Any) -> str:
-    """SHA-256 of a value that JSON can hold."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _identity(path: Path, root: Path) -> list[Any]:

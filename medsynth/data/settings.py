@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from medsynth.augment import FLIPS
+from medsynth.data.covariates import AREA, POSITION, RESERVED
 from medsynth.data.intensity import Intensity
 from medsynth.data.pack import FORMAT
+from medsynth.data.picture import UNKNOWN
 from medsynth.data.render import FITS, Decoder
 from medsynth.data.sources.source import Source
 from medsynth.errors import UserError
@@ -17,13 +19,13 @@ from medsynth.errors import UserError
 BALANCES = ("none", "oversample", "weighted")  # see order.py
 KEYS = frozenset(
     ("name", "root", "source", "phantom", "phantom_patients", "phantom_size", "phantom_seed", "channels", "bits", "fit",
-     "intensity", "flips", "white", "split", "workers", "balance",
+     "intensity", "flips", "white", "split", "workers", "balance", "covariates", "mask_channel", "mask_labels",
      "content")  # stands in the config of a run: what its pack held
 )  # fmt: skip
 LIFTED = frozenset(
-    ("slices", "slice_range", "min_area_mm2", "plane", "crop", "margin_mm", "images", "masks", "not_finite", "unit",
-     "modality", "target", "condition", "window", "labels", "table", "file_column", "label_column", "patient_column",
-     "on_bad", "layout", "views", "positive", "train_table", "test_table")
+    ("slices", "slice_range", "min_area_mm2", "organ_labels", "lesion_labels", "plane", "crop", "margin_mm", "images",
+     "masks", "not_finite", "unit", "modality", "target", "condition", "window", "labels", "table", "file_column",
+     "label_column", "patient_column", "on_bad", "layout", "views", "positive", "train_table", "test_table")
 )  # fmt: skip  # settings of a source or codec that stand at the top of the group and are interpolated into it
 
 READING = frozenset(
@@ -43,9 +45,13 @@ class Settings:
     decoder: Decoder
     shares: dict[str, float]
     seed: int
+    covariates: tuple[str, ...] = ()
+    mask_channel: bool = False
+    mask_labels: tuple[int, ...] | None = None
 
     def describe(self) -> dict[str, Any]:
-        """What identifies a pack beside its files. The window of 16-bit CT is no part of it: it acts on reading."""
+        """What identifies a pack beside its files. The window of 16-bit CT is no part of it, nor is the
+        mask channel: they act on reading."""
         decoder = {key: value for key, value in asdict(self.decoder).items() if key != "intensity"}
         return {
             "format": FORMAT,
@@ -53,6 +59,8 @@ class Settings:
             "source": self.source_config,
             "white": self.source.white,
             "decoder": {**decoder, "intensity": self.decoder.stored.config()},
+            **({"covariates": self.covariates} if self.covariates else {}),
+            **({"mask_labels": self.mask_labels} if AREA in self.covariates else {}),
         }
 
     def describe_split(self) -> dict[str, Any]:
@@ -88,6 +96,10 @@ def read_settings(config: Mapping[str, Any], *, resolution: int) -> Settings:
     if not isinstance(seed := config["split"].get("seed", 0), int):
         raise UserError(f"data.split.seed={seed} must be a whole number")
     source: Source = build(config["source"], "data.source", root=root)
+    if config.get("white") is not None and type(source).read is not Source.read:
+        raise UserError(f"data.white={config['white']} is of image files, and {name} reads none: set data.white=null")
+    covariates, mask_channel, mask_labels = _conditions(config)
+    source.columns = [name for name in covariates if name not in (POSITION, AREA)]
     source.white = None if config.get("white") is None else float(config["white"])
     intensity: Intensity = build(config["intensity"], "data.intensity")
     if config["channels"] not in source.channels:
@@ -101,7 +113,25 @@ def read_settings(config: Mapping[str, Any], *, resolution: int) -> Settings:
             "use medsynth.data.intensity.Grey or Percentile"
         )
     decoder = Decoder(resolution, config["channels"], config["bits"], config["fit"], intensity)
-    return Settings(name, root, source, dict(config["source"]), decoder, shares, seed)
+    return Settings(
+        name, root, source, dict(config["source"]), decoder, shares, seed, covariates, mask_channel, mask_labels
+    )
+
+
+def _conditions(config: Mapping[str, Any]) -> tuple[tuple[str, ...], bool, tuple[int, ...] | None]:
+    """Names of covariates, whether masks are a channel, and which of their labels. Raises UserError naming the key."""
+    names = config.get("covariates") or []
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name for name in names):
+        raise UserError(f"data.covariates={names} must be a list of names: data.covariates=[age,{POSITION}]")
+    if wrong := next((name for name in names if name in RESERVED or names.count(name) > 1), None):
+        raise UserError(f"data.covariates={names}: {wrong} stands there twice, or is a column of manifest.csv")
+    if not isinstance(mask_channel := config.get("mask_channel", False), bool):
+        raise UserError(f"data.mask_channel={mask_channel} must be true or false")
+    labels = config.get("mask_labels")
+    is_list = isinstance(labels, list | tuple) and len(labels) > 0
+    if labels is not None and not (is_list and all(type(label) is int and 0 < label < UNKNOWN for label in labels)):
+        raise UserError(f"data.mask_labels={labels} must be labels from 1 to {UNKNOWN - 1}, or null for all but 0")
+    return tuple(names), mask_channel, None if labels is None else tuple(labels)
 
 
 def _check_choices(config: Mapping[str, Any]) -> None:

@@ -66,15 +66,15 @@ class VolumeFile:
     def check(self) -> "VolumeFile":
         """Itself. Raises BadImage for a header that cannot be true."""
         if min(self.shape) < 1:
-            raise BadImage(f"its header says {_by(self.shape)} voxels")
+            raise BadImage(f"its header says {by(self.shape)} voxels")
         if self.dtype.kind not in "iuf":
             kind = "colour (RGB)" if self.dtype.names else str(self.dtype)
             raise BadImage(f"voxels of type {kind}: one number a voxel is read")
         if sorted(self.shape)[1] * max(self.shape) > PLANE_AT_MOST:
-            raise BadImage(f"its header says {_by(self.shape)} voxels: slices of that size are a bomb or no slices")
+            raise BadImage(f"its header says {by(self.shape)} voxels: slices of that size are a bomb or no slices")
         if self.bytes > BYTES_AT_MOST:
             raise BadImage(
-                f"its header says {_by(self.shape)} voxels, {self.bytes / 1e9:,.0f} GB: no such volume is read"
+                f"its header says {by(self.shape)} voxels, {self.bytes / 1e9:,.0f} GB: no such volume is read"
             )
         if not np.isfinite(self.affine).all() or not (self.slope and math.isfinite(self.slope * self.inter)):
             raise BadImage("its header holds numbers that are not finite")
@@ -119,7 +119,8 @@ class VolumeFile:
             return np.ascontiguousarray(stored.astype(np.float64) * self.slope + self.inter, dtype=np.float32)
 
 
-def _by(shape: tuple[int, ...]) -> str:
+def by(shape: tuple[int, ...]) -> str:
+    """A shape for people, as in 512x512x75."""
     return "x".join(map(str, shape))
 
 
@@ -186,7 +187,9 @@ class Inflated(Stream):
     def __init__(self, file: FileIO, packing: int) -> None:
         self.file, self.packing = file, packing
         self.inflate = isal_zlib.decompressobj(packing)
-        self.rest = b""  # compressed bytes that were read and not used
+        self.rest = file.read(CHUNK)  # compressed bytes that were read and not used
+        if packing == GZIP and not self.rest.startswith(MAGIC[: len(self.rest)]):
+            raise BadImage("not compressed, although its name ends in .gz: rename it, or fetch it again")
 
     def read(self, size: int) -> bytes:
         """The next bytes. Raises BadImage for a stream that is cut off."""

@@ -56,6 +56,26 @@ def test_nothing_but_missing_slices_is_no_file(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_without_the_only_slices_that_were_there_it_is_as_if_they_had_never_been(tmp_path: Path) -> None:
+    cut, straight = (ArrayFile(tmp_path / f"{name}.npy", np.dtype("u2"), None, missing=255) for name in "ab")
+    for item in (None, None, value(7), None):
+        cut.append(item)
+    cut.cut(2)
+    assert cut.read(np.array([0])) is None
+    assert not list(tmp_path.iterdir())
+    for file in (cut, straight):
+        file.append(None)
+    straight.cut(0)
+    for _ in range(3):
+        straight.append(None)
+    assert cut.finish() == straight.finish()
+    assert not list(tmp_path.iterdir())
+    cut.append(np.zeros((9,), np.uint16))  # of another shape than what was cut
+    cut.finish()
+    cut.close()
+    assert np.load(tmp_path / "a.npy").shape == (4, 9)
+
+
 def test_what_was_written_can_be_read_before_the_end(tmp_path: Path) -> None:
     file = ArrayFile(tmp_path / "a.npy", np.dtype("u2"), SHAPE)
     for number in range(4):

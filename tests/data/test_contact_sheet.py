@@ -9,11 +9,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medsynth.data.contact_sheet import COLOURS, GAP, LINE, MARGIN, TILE, TITLE, choose, contact_sheet, rows_of
+from medsynth.data.contact_sheet import (
+    COLOURS,
+    GAP,
+    LINE,
+    MARGIN,
+    TILE,
+    TITLE,
+    _outline,
+    choose,
+    contact_sheet,
+    rows_of,
+)
 from medsynth.data.contact_sheet import write_contact_sheet as write
 from medsynth.data.intensity import Intensity
 from medsynth.data.pack import Pack
-from medsynth.data.picture import Picture
+from medsynth.data.picture import UNKNOWN, Picture
 from medsynth.data.prepare_pack import prepare_pack
 from medsynth.data.sources.source import Listing, Load, Record, Source
 
@@ -140,6 +151,24 @@ def test_masks_are_outlines_in_the_colour_of_their_label(packed: Callable[..., P
     assert tuple(shown[plain[0], plain[0] + 8]) in COLOURS[:2]
     middle = shown[plain[0] + 4 : plain[0] + 8, plain[0] + 4 : plain[0] + 8]
     assert (middle == middle[..., :1]).all()  # what is inside an outline is still seen
+
+
+def test_outlines_are_one_line_a_border_and_let_a_crowded_image_show_through() -> None:
+    grey, mask = np.full((TILE, TILE, 3), 100, np.uint8), np.zeros((TILE, TILE), np.uint8)
+    mask[10:30, 10:20], mask[10:30, 20:30] = 1, 2
+    few = grey.copy()
+    _outline(few, mask)
+    assert [tuple(few[15, column]) for column in (10, 19, 20, 21, 29)] == [
+        COLOURS[0], (100, 100, 100), COLOURS[1], (100, 100, 100), COLOURS[1],
+    ]  # fmt: skip
+    crowded = grey.copy()
+    _outline(crowded, np.indices((TILE, TILE)).sum(0).astype(np.uint8) // 4 % 2)
+    share = np.abs(crowded.astype(int) - 100).max() / np.abs(np.array(COLOURS[0]) - 100).max()
+    assert 0.1 < share < 0.3
+    unknown = grey.copy()
+    _outline(unknown, np.where(mask == 2, UNKNOWN, mask).astype(np.uint8))
+    assert tuple(unknown[15, 19]) == COLOURS[0]
+    assert (unknown[15, 20:] == 100).all()
 
 
 def test_conditions_and_channels_stand_beside_the_image(packed: Callable[..., Pack]) -> None:

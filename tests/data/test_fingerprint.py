@@ -111,14 +111,25 @@ def test_spacings_and_orientations_are_those_of_volumes_not_of_slices(tmp_path: 
     assert report["spacings_mm"]["slice"] == {"min": 1, "median": 2, "max": 5, "different": 3}
     assert report["orientations"] == {"LPS": 3}
     assert report["images_a_file"] == {"min": 1, "median": 2, "max": 6}
-    assert [text for text in report["warnings"] if "spacings run" in text] == [
-        "slice spacings run from 1 to 5 mm (3 different ones): the same organ has different sizes"
+    assert [text for text in report["warnings"] if "spacings" in text] == [
+        "slice spacings run from 1 to 5 mm (3 different ones): volumes of thin slices show the same organ more often"
     ]
 
 
 def test_axes_of_equal_spacings_are_warned_of_together(tmp_path: Path) -> None:
     slices = [packed("a", geometry=place(1, 1, 1, 0)), packed("b", geometry=place(2, 2, 1, 0))]
-    assert "row and column spacings run from 1 to 2 mm (2 different ones)" in warnings_of(tmp_path, slices)
+    said = warnings_of(tmp_path, slices)
+    assert "row and column spacings of packed pixels run from 1 to 2 mm (2 different ones): the same organ" in said
+
+
+def test_pixels_are_of_mixed_sizes_as_packed_and_not_as_stored(tmp_path: Path) -> None:
+    fine = packed("a", geometry=place(0.5, 0.5, 1, 0), placement=(0.0, 0.0, 8.0, 8.0))  # 512 pixels to 64: 256 mm
+    coarse = packed("b", geometry=place(1, 1, 1, 0), placement=(0.0, 0.0, 4.0, 4.0))  # 256 to 64: 256 mm too
+    narrow = packed("c", geometry=place(0.5, 0.5, 1, 0), placement=(0.0, 0.0, 4.0, 4.0))  # 128 mm
+    assert "spacings" not in warnings_of(tmp_path, [fine, coarse])
+    assert "run from 2 to 4 mm" in warnings_of(tmp_path, [fine, narrow])
+    report = describe(tmp_path, [fine, coarse])
+    assert report["packed_mm"]["row"] == {"min": 4, "median": 4, "max": 4, "different": 1}
 
 
 def test_a_dataset_without_classes_is_called_the_dataset(tmp_path: Path) -> None:
@@ -130,7 +141,7 @@ def test_a_dataset_without_classes_is_called_the_dataset(tmp_path: Path) -> None
 
 def test_files_that_say_no_spacing_have_none(tmp_path: Path) -> None:
     report = describe(tmp_path, [packed("a")])
-    assert report["spacings_mm"] == report["orientations"] == report["masks"] == {}
+    assert report["spacings_mm"] == report["packed_mm"] == report["orientations"] == report["masks"] == {}
 
 
 def test_percentiles_pool_all_pictures_and_the_foreground_leaves_out_air(tmp_path: Path) -> None:
@@ -216,7 +227,9 @@ def test_the_table_of_files_holds_a_digest_of_all_values_and_every_note(tmp_path
     slices = [packed("p"), packed("q", notes=("odd",)), packed("r")]
     bad = [Rejected(tmp_path / "bad.img", "empty file")]
     rows = list(
-        csv.DictReader(file_table([one, one, two], slices, ["train", "train", "val"], bad, tmp_path).splitlines())
+        csv.DictReader(
+            file_table([one, one, two], slices, ["train", "train", "val"], bad, Folder(tmp_path, "grey")).splitlines()
+        )
     )
     assert [(r["file"], r["split"], r["images"], r["notes"]) for r in rows] == [
         ("a.img", "train", "2", "odd"),
@@ -224,7 +237,9 @@ def test_the_table_of_files_holds_a_digest_of_all_values_and_every_note(tmp_path
         ("bad.img", "rejected", "0", "empty file"),
     ]
     other = [packed("p"), packed("changed"), packed("r")]
-    again = csv.DictReader(file_table([one, one, two], other, ["train", "train", "val"], bad, tmp_path).splitlines())
+    again = csv.DictReader(
+        file_table([one, one, two], other, ["train", "train", "val"], bad, Folder(tmp_path, "grey")).splitlines()
+    )
     assert [a["digest"] == b["digest"] for a, b in zip(rows, again, strict=True)] == [False, True, True]
 
 

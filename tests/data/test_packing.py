@@ -57,8 +57,10 @@ class Volumes(Source):
             values = np.where(np.indices(values.shape).sum(0) < 9, -2048, -1000).astype(np.float32)
         if self.tricks == "shared" and number == 1 and patient == 7:
             values = hounsfield(4, 1)
-        mask = (values > 0).astype(np.uint8)
-        if self.tricks == "unmasked" and patient == 2:
+        mask = None if self.tricks == "one mask" and patient else (values > 0).astype(np.uint8)
+        if self.tricks == "one mask" and patient == 0 and number == 4:
+            raise BadImage("a slice is damaged")
+        if mask is not None and self.tricks == "unmasked" and patient == 2:
             mask[:] = UNKNOWN
         condition = values / 2 if self.tricks == "paired" else None
         return Picture(
@@ -181,6 +183,14 @@ def test_a_mask_that_is_missing_somewhere_is_not_provided(packed: Callable[..., 
     assert pack.provides == {"image"}
     assert pack.masks is not None
     assert {file for file, mask in zip(pack.files, pack.masks, strict=True) if UNKNOWN in mask} == {"2.txt"}
+
+
+def test_masks_of_rejected_records_alone_are_no_masks(packed: Callable[..., Pack]) -> None:
+    pack = packed("one mask")
+    assert "0.txt" not in pack.files
+    assert pack.masks is None
+    assert pack.provides == {"image"}
+    assert not (pack.folder / "masks.npy").exists()
 
 
 def test_unpaired_sets_are_drawn_independently(packed: Callable[..., Pack]) -> None:

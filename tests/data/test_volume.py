@@ -198,7 +198,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "short header": (lambda p: cut(p, 200), "no NIfTI header"),
     "file too short": (lambda p: cut(p, 500), r"too short: 148 of the 420 bytes"),
     "file too long": (lambda p: p.write_bytes(p.read_bytes() + bytes(9)) and p, "429 bytes of voxels where .* 420"),
-    "no gzip": (lambda p: packed(p, lambda raw: raw), "truncated or damaged"),
+    "no gzip": (lambda p: packed(p, lambda raw: raw), r"not compressed, although its name ends in \.gz"),
     "gzip holds less": (lambda p: packed(p, lambda raw: gzip.compress(raw[:-8])), "ends in plane 6 of the 7"),
     "gzip holds more": (lambda p: packed(p, lambda raw: gzip.compress(raw + b"x")), "holds more voxels"),
     "gzip is a bomb": (lambda p: packed(p, lambda raw: gzip.compress(raw + bytes(2**26))), "holds more voxels"),

@@ -5,17 +5,17 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Unpack
 
-from medsynth.data.sources.source import Listing, Record, Rejected, walk_files
-from medsynth.data.sources.table import read_rows
-from medsynth.data.sources.volumes import Volume, VolumeSource
-from medsynth.data.volume import ending, stem
+from medsynth.data.sources.source import Listing, Record, Rejected, check_choice, walk_files
+from medsynth.data.sources.table import MISSING, Keyed, Row, read_rows, rows_by
+from medsynth.data.sources.volumes import Reading, Volume, VolumeSource, check_once
+from medsynth.data.volume import ending, is_volume_part, stem
 from medsynth.errors import UserError
 
 SCAN = re.compile(r"(?P<subject>sub-[A-Za-z0-9]+)(?P<more>(?:_[A-Za-z]+-[A-Za-z0-9.+]+)*)_(?P<suffix>[A-Za-z0-9]+)")
 SESSION = re.compile(r"_(ses-[A-Za-z0-9]+)")
 TABLE = "participants.tsv"
-MISSING = ("", "n/a")  # BIDS writes n/a where a value is missing
 
 OTHER = frozenset(("derivatives", "sourcedata", "code", "stimuli"))  # folders of a dataset that hold no scans of it
 
@@ -69,33 +69,22 @@ class Bids(VolumeSource):
         masks: str | None = None,
         label_column: str | None = None,
         unit: str = "signal",
-        organ_labels: Sequence[int] | None = None,
-        lesion_labels: Sequence[int] = (2,),
-        slices: str = "all",
-        slice_range: Sequence[float | int] = (0.0, 1.0),
-        min_area_mm2: float | int = 0.0,
-        crop: str = "none",
-        margin_mm: float | int = 0.0,
-        plane: str = "axial",
-        not_finite: str = "reject",
+        **reading: Unpack[Reading],
     ) -> None:
-        super().__init__(
-            root, slices=slices, slice_range=slice_range, min_area_mm2=min_area_mm2, organ_labels=organ_labels,
-            lesion_labels=lesion_labels, crop=crop, margin_mm=margin_mm, plane=plane, not_finite=not_finite,
-        )  # fmt: skip
+        super().__init__(root, **reading)
         self.target, self.condition = _suffixes(target), _suffixes(condition)
+        check_once("suffix", self.target, self.condition)
         if not self.target:
             raise UserError(f"data.target={target} names no suffix; set data.modality=T1w, or a list of suffixes")
-        if unit not in ("signal", "hu"):
-            raise UserError(f"data.unit={unit} must be one of signal, hu")
+        check_choice("unit", unit, ("signal", "hu"))
         if unit == "signal" and "ct" in {suffix.lower() for suffix in (*self.target, *self.condition)}:
             raise UserError("data.modality=ct has Hounsfield units: set data.unit=hu, and data.window")
         self.masks, self.label_column, self.unit = masks, label_column, unit
         self.channels = (len(self.target),)
 
     def files(self) -> list[Path]:
-        """Every volume and every participants.tsv below the root."""
-        return [path for path in walk_files(self.root) if ending(path) or path.name == TABLE]
+        """Every volume, with what holds its voxels, and every participants.tsv below the root."""
+        return [path for path in walk_files(self.root) if is_volume_part(path) or path.name == TABLE]
 
     def records(self) -> Listing:
         """Every image with its channels, by path. Raises UserError where no file has a wanted suffix."""
@@ -113,11 +102,11 @@ class Bids(VolumeSource):
                 else:
                     found.append(tuple(next(s for s in fellows if s.suffix == suffix) for suffix in wanted))
         masks, notes = self._masks(files, [fellows[0] for fellows in found], scans)
-        labels, about = self._labels(files, [scan for scan in scans if scan.suffix in wanted])
-        results = [self._record(fellows, masks, labels) for fellows in found]
+        people = self._people(files, [scan for scan in scans if scan.suffix in wanted])
+        results = [self._record(fellows, masks, people) for fellows in found]
         rejected += [result for result in results if isinstance(result, Rejected)]
         records = [result for result in results if isinstance(result, Record)]
-        return self.with_unused(Listing(records, rejected, [*notes, *about]))
+        return self.with_unused(Listing(records, rejected, [*notes, *people.notes]))
 
     def _scan(self, path: Path) -> Scan | None:
         """What a volume's name says; None below derivatives and for names that BIDS does not have."""
@@ -147,48 +136,53 @@ class Bids(VolumeSource):
                 raise UserError(f"bids: no image with the suffix {suffix} under {self.root}; there are {counts}; "
                                 "set data.modality, data.target or data.condition")  # fmt: skip
 
-    def _record(
-        self, fellows: Sequence[Scan], masks: dict[Path, list[Path]], labels: dict[str, str] | None
-    ) -> Record | Rejected:
+    def _record(self, fellows: Sequence[Scan], masks: dict[Path, list[Path]], people: Keyed) -> Record | Rejected:
         first, paths = fellows[0], [scan.path for scan in fellows]
         mask = masks.get(first.path, [])
         if len(mask) > 1:
             named = ", ".join(path.relative_to(self.root).as_posix() for path in mask)
             return Rejected(first.path, f"has {len(mask)} masks: {named}")
-        label = None if labels is None else labels.get(first.patient)
-        if labels is not None and label is None:
-            return Rejected(first.path, f"{TABLE} gives no {self.label_column} for {first.patient}; "
-                            "data.label_column=null reads images without labels")  # fmt: skip
+        row = people.rows.get(first.patient, {})
+        label = None if (said := row.get(self.label_column or "", "")) in MISSING else said
+        if self.label_column is not None and label is None:
+            unsaid = f"{TABLE} gives no {self.label_column} for {first.patient}"
+            fault = people.contradictions.get(first.patient, unsaid)
+            return Rejected(first.path, f"{fault}; data.label_column=null reads images without labels")
         count = len(self.target)
         volume = Volume(tuple(paths[:count]), mask[0] if mask else None, tuple(paths[count:]))
-        return Record(first.path, label=label, patient=first.patient, detail=volume)
+        return Record(first.path, label=label, patient=first.patient, row=row, detail=volume)
 
     def _masks(
         self, files: Sequence[Path], images: Sequence[Scan], scans: Sequence[Scan]
     ) -> tuple[dict[Path, list[Path]], list[str]]:
-        """The masks of each image by its path, and what derivatives hold for the images."""
+        """The masks of each image by its path, and what derivatives hold for the images.
+
+        Raises UserError when no image has one that `masks` names.
+        """
         there: dict[tuple[str, str], list[Path]] = defaultdict(list)
         for path in files:
             folders = self._folders(path)
             if ending(path) and "derivatives" in folders:
                 dataset = PurePosixPath(*folders[: folders.index("derivatives")]).as_posix()
                 there[dataset, stem(path)].append(path)
+        stems = {scan.name for scan in scans} | {scan.entities for scan in images}
+        owned = {scan.name for scan in images} | {scan.entities for scan in images}
+        parts = (_parted(name, stems) for _, name in there)
+        endings = Counter(ending for stem, ending in parts if stem in owned)
+        named = ", ".join(f"{ending} ({count:,})" for ending, count in endings.most_common())
         if self.masks is None:
-            stems = {scan.name for scan in scans} | {scan.entities for scan in images}
-            owned = {scan.name for scan in images} | {scan.entities for scan in images}
-            parts = (_parted(name, stems) for _, name in there)
-            endings = Counter(ending for stem, ending in parts if stem in owned)
-            named = ", ".join(f"{ending} ({count:,})" for ending, count in endings.most_common())
             return {}, [f"derivatives hold {named}; data.masks=NAME reads one of them as masks"] if named else []
         masks = {
             scan.path: there.get((scan.dataset, f"{scan.name}_{self.masks}"))
             or there.get((scan.dataset, f"{scan.entities}_{self.masks}"), [])
             for scan in images
         }
+        if images and not any(masks.values()):
+            raise UserError(f"data.masks={self.masks}: no image has such a mask; derivatives hold {named or 'none'}")
         return masks, [f"{sum(map(bool, masks.values())):,} of {len(images):,} images have a mask {self.masks}"]
 
-    def _labels(self, files: Sequence[Path], scans: Sequence[Scan]) -> tuple[dict[str, str] | None, list[str]]:
-        """Labels by patient, None without label_column, and how the tables differ from the folders."""
+    def _people(self, files: Sequence[Path], scans: Sequence[Scan]) -> Keyed:
+        """The rows of participants.tsv by patient; its notes say how tables and folders differ."""
         datasets = {scan.dataset for scan in scans}
         homes = {path: path.parent.relative_to(self.root).as_posix() for path in files if path.name == TABLE}
         tables = {path: dataset for path, dataset in homes.items() if dataset in datasets}
@@ -197,20 +191,28 @@ class Bids(VolumeSource):
                 f"data.label_column={self.label_column}: there is no {TABLE} for {self.target[0]} images under "
                 f"{self.root}; data.label_column=null reads images without labels"
             )
-        labels: dict[str, str] = {}
-        notes = []
+        people = Keyed({}, {}, [])
+        says = [] if self.label_column is None else [self.label_column]
         for path, dataset in tables.items():
-            needs = ["participant_id", *([] if self.label_column is None else [self.label_column])]
-            rows = {f"sub-{row['participant_id'].removeprefix('sub-')}": row for row in read_rows(path, needs)}
+            name = path.relative_to(self.root).as_posix()
+            table = rows_by(_subject, read_rows(path, ["participant_id", *says]), says=says, table=name)
+            there = set(table.names)
             folders = {scan.subject for scan in scans if scan.dataset == dataset}
-            notes.append(
-                f"{path.relative_to(self.root).as_posix()}: {len(rows):,} subjects, {len(rows.keys() - folders):,} of "
-                f"them without such an image; {len(folders - rows.keys()):,} subjects without a row"
+            people.notes.append(
+                f"{name}: {len(there):,} subjects, {len(there - folders):,} of them without such an image; "
+                f"{len(folders - there):,} subjects without a row"
             )
-            for subject, row in rows.items():
-                if self.label_column is not None and (label := row[self.label_column]) not in MISSING:
-                    labels[(PurePosixPath(dataset) / subject).as_posix()] = label
-        return (None if self.label_column is None else labels), notes
+            people.notes.extend(table.notes)
+            home = PurePosixPath(dataset)
+            people.rows.update({(home / who).as_posix(): row for who, row in table.rows.items()})
+            people.contradictions.update({(home / who).as_posix(): why for who, why in table.contradictions.items()})
+        return people
+
+
+def _subject(row: Row) -> str:
+    """That of a row of participants.tsv, which may say 01 for sub-01; empty where it says none."""
+    name = row["participant_id"].removeprefix("sub-")
+    return f"sub-{name}" if name not in MISSING else ""
 
 
 def _suffixes(names: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medsynth.data.series import Groups, Looks, group_duplicates
-from medsynth.data.sources.source import Listing, Record, Source, is_image, walk_files
+from medsynth.data.sources.source import SPLIT_FOLDERS, Listing, Record, Source, is_image, walk_files
 from medsynth.errors import UserError
-
-SIDES = {"training": "train", "testing": "test"}
 
 
 class BrainTumorMRI(Source):
@@ -32,10 +30,10 @@ class BrainTumorMRI(Source):
         sides: set[str] = set()
         for path in walk_files(self.root):
             folders = [part.lower() for part in path.relative_to(self.root).parts[:-1]]
-            at = next((i for i, folder in enumerate(folders[:-1]) if folder in SIDES), None)
+            at = next((i for i, folder in enumerate(folders[:-1]) if folder in SPLIT_FOLDERS), None)
             if at is None:
                 continue
-            side, label = SIDES[folders[at]], folders[at + 1]
+            side, label = SPLIT_FOLDERS[folders[at]], folders[at + 1]
             sides.add(side)
             if is_image(path):
                 found.append(Record(path, label=label, official_split=side))
@@ -48,4 +46,4 @@ class BrainTumorMRI(Source):
 
     def groups(self, records: Sequence[Record], looks: Looks) -> Groups:
         """Exact and near duplicates, across classes and sides too."""
-        return group_duplicates([str(r.path.relative_to(self.root)) for r in records], looks)
+        return group_duplicates([self.name(r.path) for r in records], looks)

@@ -5,10 +5,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 from medsynth.data.sources.source import Listing, Record, Rejected, walk_files
-from medsynth.data.sources.volumes import Volume, VolumeSource
-from medsynth.data.volume import ending, stem
+from medsynth.data.sources.volumes import Reading, Volume, VolumeSource, check_once
+from medsynth.data.volume import ending, is_volume_part, stem
 from medsynth.errors import UserError
 
 MODALITIES = {
@@ -16,8 +17,9 @@ MODALITIES = {
 }  # fmt: skip
 """What file names and people call a modality (BraTS 2013-2021, and t1n, t1c, t2w, t2f since 2023): our name for it."""
 ROLES = MODALITIES | {"seg": "seg", "segm": "seg", "otmulticlass": "seg"}
+VSD = re.compile(r"VSD\.Brain.*\.(?:MR_(?P<modality>T1c?|T2|Flair)|OT)(?:\.\d+)?", re.IGNORECASE)  # 2012 to 2015
 SPLITS = {"train": "train", "validation": "train", "test": "test"}
-GRADES = ("HGG", "LGG")
+GRADES = {"hgg": "HGG", "hg": "HGG", "lgg": "LGG", "lg": "LGG"}
 TUMOUR = (1, 2, 3, 4)
 
 # Names of cases with a time point behind the patient: BraTS-GLI-00000-000 (2023 and later); brats_2013_pat0005_1,
@@ -38,11 +40,14 @@ class Brats(VolumeSource):
     """One folder per case anywhere below `root`, named after the case; or all cases in one folder.
 
     A volume's role is the last word of its name (BraTS20_Training_001_t1ce.nii.gz, BraTS-GLI-00000-000-t1c.nii.gz), or
-    the first (T1c_subtrMeanDivStd.nii.gz). A case that lacks a wanted modality is rejected by name.
+    the first (T1c_subtrMeanDivStd.nii.gz). Of 2012 to 2015, VSD.Brain.XX.O.MR_T1c.N.mha is a modality and
+    VSD.Brain_3more.XX.XX.OT.N.mha the segmentation, each in a folder of its own in that of the case, whose name, where
+    it is a number, is one of its grade: HG/0001 and LG/0001 are two patients. A case that lacks a wanted modality is
+    rejected by name.
     target: modality, or list of them, that become the channels.  condition: those they are to be made from; None: none.
     Labels of masks: 1 necrosis, 2 oedema, 3 or 4 enhancing tumour; all of them are organ and lesion of `slices`.
-    Folders named HGG and LGG are classes. Folders train, validation and test are published splits, of which validation
-    counts as train. Two time points of a patient are one patient.
+    Folders named HGG and LGG, or HG and LG, are classes. Folders train, validation and test are published splits, of
+    which validation counts as train. Two time points of a patient are one patient.
     """
 
     origin = "BraTS: synapse.org/brats, or Kaggle awsaf49/brats20-dataset-training-validation"
@@ -55,32 +60,24 @@ class Brats(VolumeSource):
         *,
         target: str | Sequence[str] = "flair",
         condition: str | Sequence[str] | None = None,
-        slices: str = "all",
-        slice_range: Sequence[float | int] = (0.0, 1.0),
-        min_area_mm2: float | int = 0.0,
-        crop: str = "none",
-        margin_mm: float | int = 0.0,
-        plane: str = "axial",
-        not_finite: str = "reject",
+        **reading: Unpack[Reading],
     ) -> None:
-        super().__init__(
-            root, slices=slices, slice_range=slice_range, min_area_mm2=min_area_mm2, lesion_labels=TUMOUR,
-            crop=crop, margin_mm=margin_mm, plane=plane, not_finite=not_finite,
-        )  # fmt: skip
+        super().__init__(root, **(Reading(lesion_labels=TUMOUR) | reading))
         self.target = modalities("data.target", target)
         self.condition = modalities("data.condition", condition)
+        check_once("modality", self.target, self.condition)
         if not self.target:
             raise UserError(f"data.target={target} names no modality; choices: t1, t1ce, t2, flair, or a list of them")
         self.channels = (len(self.target),)
 
     def files(self) -> list[Path]:
-        """Every volume below the root."""
-        return [path for path in walk_files(self.root) if ending(path)]
+        """Every volume below the root, and what holds the voxels of headers."""
+        return [path for path in walk_files(self.root) if is_volume_part(path)]
 
     def records(self) -> Listing:
         """Every case with all wanted modalities, by path. Raises UserError where no file name says a modality."""
-        volumes = self.files()
-        cases = list(_cases([path for path in volumes if _role(path)]))
+        volumes = [path for path in self.files() if ending(path)]
+        cases = list(_cases([path for path in volumes if _role(path)], self.root))
         if not any(case.files.keys() - {"seg"} for case in cases):
             raise UserError(
                 f"brats: no volume named ..._flair.nii.gz, ...-t2f.nii.gz or like another modality under {self.root} "
@@ -111,7 +108,7 @@ class Brats(VolumeSource):
         first = {role: files[0] for role, files in case.files.items()}
         return Record(
             first[self.target[0]],
-            label=next((grade for grade in GRADES if grade.lower() in folders), None),
+            label=next((GRADES[folder] for folder in folders if folder in GRADES), None),
             patient=patient_of(case.name),
             official_split=next((split for folder, split in SPLITS.items() if folder in folders), None),
             detail=Volume(
@@ -146,6 +143,8 @@ def patient_of(case: str) -> str:
 
 def _role(path: Path) -> str | None:
     """The modality of a volume, or "seg"; None when its name says neither."""
+    if vsd := VSD.fullmatch(stem(path)):
+        return ROLES[(vsd["modality"] or "seg").lower()]
     words = re.split(r"[-_.\s]", stem(path).lower())
     return ROLES.get(words[-1]) or ROLES.get(words[0])
 
@@ -155,15 +154,26 @@ def _case_name(path: Path) -> str:
     return re.sub(r"[-_.\s][^-_.\s]*$", "", stem(path))
 
 
-def _cases(volumes: Sequence[Path]) -> Iterator[Case]:
+def _folder(path: Path) -> Path:
+    """The folder of a volume's case."""
+    return path.parent.parent if VSD.fullmatch(path.parent.name) else path.parent
+
+
+def _folder_name(folder: Path, root: Path) -> str:
+    """That of a case; a number is one of the folder around it."""
+    parts = folder.relative_to(root).parts
+    return "/".join(parts[-2:]) if folder.name.isdecimal() and parts else folder.name
+
+
+def _cases(volumes: Sequence[Path], root: Path) -> Iterator[Case]:
     """The cases of all volumes with a role. A folder is one, unless a role occurs under two names in it."""
     folders: dict[Path, list[Path]] = defaultdict(list)
     for path in volumes:
-        folders[path.parent].append(path)
+        folders[_folder(path)].append(path)
     for folder, inside in folders.items():
         names = {role: {_case_name(p) for p in inside if _role(p) == role} for role in map(_role, inside)}
         shared = any(len(different) > 1 for different in names.values())
-        for name in sorted({_case_name(path) for path in inside}) if shared else [folder.name]:
+        for name in sorted({_case_name(path) for path in inside}) if shared else [_folder_name(folder, root)]:
             mine = [path for path in inside if not shared or _case_name(path) == name]
             roles: dict[str, list[Path]] = defaultdict(list)
             for path in mine:

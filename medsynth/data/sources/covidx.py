@@ -6,14 +6,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medsynth.data.series import Groups, Looks, group_duplicates
-from medsynth.data.sources.covidx_tables import Metadata, SplitFiles, label_of
-from medsynth.data.sources.source import Listing, Record, Rejected, Source, is_image, unwrap, walk_files
+from medsynth.data.sources.covidx_tables import Metadata, SplitFiles, is_below, label_of
+from medsynth.data.sources.source import (
+    SPLIT_FOLDERS,
+    Listing,
+    Record,
+    Rejected,
+    Source,
+    check_choice,
+    is_image,
+    unwrap,
+    walk_files,
+)
 from medsynth.errors import UserError
 
 LAYOUTS = ("auto", "split_files", "metadata", "folders")
 TABLES = ("train_split.txt", "test_split.txt")
 METADATA = "metadata.csv"
-SIDES = ("train", "test")
+# Parts of the class names of COVIDx and its sources, of Kaggle's sets on COVID-19 and tuberculosis, and of ChestX-ray8.
+FINDINGS = (
+    *("covid", "sars", "mers", "normal", "healthy", "finding", "positive", "negative", "pneumonia", "vir", "bacteria"),
+    *("tubercul", "tb", "opacity", "atelectasis", "cardiomegaly", "consolidation", "edema", "effusion", "emphysema"),
+    *("fibrosis", "hernia", "infiltrat", "mass", "nodule", "pleural", "pneumothorax"),
+)
 FRONTAL = ("PA", "AP", "AP Supine", "AP semi erect", "AP erect", "")
 NIH_NAME = re.compile(r"(\d{8})_\d{3}")  # "00000165_001": patient 165 of ChestX-ray8, image 1
 # "covid-19-pneumonia-24-day12", "jkms-35-e79-g001-l-c": an image of a patient's course, or a part of a figure.
@@ -25,7 +40,8 @@ class Covidx(Source):
 
     split_files: train/ and test/ with one table each, `id file label source`; broken rows are mended (SplitFiles).
     metadata: metadata.csv and images/, as in covid-chestxray, Figure1 and Actualmed (Metadata).
-    folders: CLASS/*.png, or train/CLASS/*.png and test/CLASS/*.png; patients are known where file names say them.
+    folders: CLASS/*.png, or these in train/, val/ and test/, of which val counts as train; patients are known where
+        file names say them.
 
     train_table, test_table: the split files, relative to the folder of train/; test_table None: no published test set.
     on_bad: what rows of the split files do whose image is missing: "stop", or "skip" them into `rejected`.
@@ -49,11 +65,10 @@ class Covidx(Source):
         views: str | Sequence[str] | None = FRONTAL,
         positive: str | None = None,
     ) -> None:
-        for key, value, choices in (("layout", layout, LAYOUTS), ("on_bad", on_bad, ("stop", "skip"))):
-            if value not in choices:
-                raise UserError(f"data.{key}={value} must be one of {', '.join(choices)}")
+        check_choice("layout", layout, LAYOUTS)
+        check_choice("on_bad", on_bad, ("stop", "skip"))
         for key, table in (("train_table", train_table), ("test_table", test_table)):
-            if table is not None and (Path(table).is_absolute() or ".." in Path(table).parts):
+            if table is not None and not is_below(table):
                 raise UserError(f"data.{key}={table} must be a file below the folder that holds train/")
         self.root, self.on_bad, self.positive = Path(root), on_bad, positive
         self.layout = "split_files" if layout == "auto" and train_table != TABLES[0] else layout
@@ -77,7 +92,7 @@ class Covidx(Source):
         The sources of COVIDx publish the same radiographs under other names, ids and sizes. On real ones the same image
         correlates above 0.99 and two patients' below 0.95, so the likeness of duplicates decides here too.
         """
-        names = [record.path.relative_to(self.root).as_posix() for record in records]
+        names = [self.name(record.path) for record in records]
         alike = group_duplicates(names, looks)
         groups = super().groups(records, Looks(looks.thumbnails, alike.patients))
         report = {key: value for key, value in groups.report.items() if key != "joined_by_identical_images"}
@@ -128,7 +143,7 @@ class Covidx(Source):
 
 @dataclass(frozen=True)
 class ClassFolders:
-    """One folder per class in `base`, or in train and test below it."""
+    """One folder per class in `base`, or in train, val and test below it; those of val count as train."""
 
     base: Path
     positive: str | None
@@ -147,14 +162,26 @@ class ClassFolders:
                 continue
             patient = _patient(path.stem)
             records.append(Record(path, label=label_of(label, self.positive), patient=patient, official_split=side))
-        return Listing(records, rejected)
+        return Listing(records, rejected, _about_classes({r.path: self.place(r.path)[1] or "" for r in records}))
 
     def place(self, path: Path) -> tuple[str | None, str | None]:
         """Side and class by the folders above an image; None where it has none."""
         folders = path.relative_to(self.base).parts[:-1]
-        side = folders[0].lower() if folders and folders[0].lower() in SIDES else None
+        side = SPLIT_FOLDERS.get(folders[0].lower()) if folders else None
         rest = folders[1:] if side else folders
         return side, rest[0] if rest else None
+
+
+def _about_classes(classes: dict[Path, str]) -> list[str]:
+    """A remark on class folders whose names are no finding: nothing else says that images show a chest."""
+    odd = {name for name in classes.values() if not any(word in name.lower() for word in FINDINGS)}
+    if not odd:
+        return []
+    count = sum(name in odd for name in classes.values())
+    return [
+        f"{count:,} images lie in class folders that are no finding known of chest X-rays ({', '.join(sorted(odd))}); "
+        "they were taken as radiographs, by the name of their folder"
+    ]
 
 
 def _patient(stem: str) -> str | None:

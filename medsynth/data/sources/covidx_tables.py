@@ -1,7 +1,5 @@
 """The tables of chest X-ray sets, compared with the disk: COVIDx's split files, which are mended, and metadata.csv."""
 
-import csv
-import io
 import os
 import re
 from collections import Counter, defaultdict
@@ -12,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from medsynth.data.series import Union
 from medsynth.data.sources.source import IMAGE_EXTENSIONS, Listing, Record, Rejected, is_image, walk_files
-from medsynth.data.sources.table import read_text
+from medsynth.data.sources.table import read_rows, read_text
 from medsynth.errors import UserError
 
 LABELS = {label.lower(): label for label in ("positive", "negative", "normal", "pneumonia", "COVID-19")}
@@ -121,10 +119,10 @@ def _row(line: str, place: str, folder: Path, present: set[Path]) -> Row:
     splits = [(front[: gap.start()], front[gap.end() :]) for gap in re.finditer(r"\s+", front)]
     if not splits:
         raise ValueError("names no patient before the file")
-    there = [(patient, file) for patient, file in splits if _is_below(file) and folder / file in present]
+    there = [(patient, file) for patient, file in splits if is_below(file) and folder / file in present]
     if len(there) > 1:
         raise ValueError(f"may mean {' or '.join(repr(file) for _, file in there)}, and both exist")
-    if not there and not all(_is_below(file) for _, file in splits):
+    if not there and not all(is_below(file) for _, file in splits):
         raise ValueError(f"names a file outside {folder.name}/ and was not followed")
     patient, file = there[0] if there else splits[-1]
     if there and not _stays_in(folder / file, folder):
@@ -133,7 +131,8 @@ def _row(line: str, place: str, folder: Path, present: set[Path]) -> Row:
     return Row(place, person(patient), folder / file, LABELS[found["label"].lower()], source, mended, bool(there))
 
 
-def _is_below(file: str) -> bool:
+def is_below(file: str) -> bool:
+    """Whether a relative path stays in its folder, links aside."""
     path = PurePosixPath(file)
     return not path.is_absolute() and ".." not in path.parts
 
@@ -190,8 +189,8 @@ class Metadata:
 
     def listing(self) -> Listing:
         """A record for each X-ray. Raises UserError for a table without the columns patientid and finding."""
-        columns, rows = self._read()
-        column = next((name for name in ("filename", "imagename") if name in columns), None)
+        rows = read_rows(self.table, needs=("patientid", "finding"))
+        column = next((name for name in ("filename", "imagename") if rows and name in rows[0]), None)
         by_file: dict[str, list[dict[str, str]]] = defaultdict(list)
         for row in rows:
             if row[column or "patientid"]:
@@ -201,7 +200,7 @@ class Metadata:
         people = one_person(set(names) for names in named.values() if names)
         records, rejected = [], []
         for path, key in images.items():
-            if reason := self._left_out(by_file.get(key, []), columns):
+            if reason := self._left_out(by_file.get(key, [])):
                 rejected.append(Rejected(path, reason))
                 continue
             row = by_file[key][0]
@@ -209,31 +208,17 @@ class Metadata:
             records.append(Record(path, label=label_of(row["finding"], self.positive), patient=patient))
         return Listing(records, rejected, [*self._compared(by_file, set(images.values())), *_about_people(people)])
 
-    def _read(self) -> tuple[list[str], list[dict[str, str]]]:
-        try:
-            reader = csv.DictReader(io.StringIO(read_text(self.table), newline=""))
-            rows = [{key: (row[key] or "").strip() for key in reader.fieldnames or []} for row in reader]
-        except csv.Error as error:
-            raise UserError(f"covidx: {self.table} is no CSV: {error}") from error
-        columns = list(reader.fieldnames or [])
-        for column in ("patientid", "finding"):
-            if column not in columns:
-                raise UserError(
-                    f"covidx: {self.table} has no column '{column}'; its columns: {', '.join(columns) or 'none'}"
-                )
-        return columns, rows
-
-    def _left_out(self, rows: Sequence[dict[str, str]], columns: Sequence[str]) -> str:
+    def _left_out(self, rows: Sequence[dict[str, str]]) -> str:
         """Why an image with these rows is no record; empty when it is one."""
         if not rows:
             return f"has no row in {self.table.name}, so nothing says what it shows"
         if len({row["finding"] for row in rows}) > 1:
             return f"has more than one finding in {self.table.name}: {', '.join(row['finding'] for row in rows)}"
         row = rows[0]
-        if "modality" in columns and row["modality"].lower() != "x-ray":
+        if "modality" in row and row["modality"].lower() != "x-ray":
             return f"modality {row['modality'] or '(none)'}, no X-ray"
         kept = {view.lower() for view in self.views or ()}
-        if self.views is not None and "view" in columns and row["view"].lower() not in kept:
+        if self.views is not None and "view" in row and row["view"].lower() not in kept:
             return f"view {row['view'] or '(none)'} is not in data.views"
         return ""
 

@@ -18,9 +18,18 @@ from medsynth.data.identity import pseudonym
 from medsynth.data.intensity import FileWindow, Intensity, modality_unit
 from medsynth.data.picture import BadImage
 from medsynth.data.sources.dicom_series import Group, Series, Shot, arrange, group
-from medsynth.data.sources.source import IMAGE_EXTENSIONS, Listing, Load, Record, Rejected, Source, walk_files
+from medsynth.data.sources.source import (
+    IMAGE_EXTENSIONS,
+    Listing,
+    Load,
+    Record,
+    Rejected,
+    Source,
+    check_choice,
+    walk_files,
+)
 from medsynth.data.sources.survey import Sample
-from medsynth.data.sources.table import read_table
+from medsynth.data.sources.table import read_rows
 from medsynth.errors import UserError
 
 # DICOM needs no extension, and names that are UIDs look as if they had one; these are surely something else.
@@ -70,8 +79,7 @@ class Dicom(Source):
         units = {modality_unit(name) for name in self.asked}
         if len(units) > 1:
             raise UserError(f"data.modality={modality}: their values are not alike ({', '.join(sorted(units))})")
-        if labels not in LABELS:
-            raise UserError(f"data.labels={labels} must be one of {', '.join(LABELS)}")
+        check_choice("labels", labels, LABELS)
         keys = {"file": file_column, "patient": patient_column, "series": series_column}
         named = {key: column for key, column in keys.items() if column is not None}
         if table is not None and len(named) != 1:
@@ -169,7 +177,7 @@ class Dicom(Source):
         """A name that tells patients apart and nothing else; None for a file of unknown patient right in the root."""
         if known := header.identity.patient or header.identity.study:
             return pseudonym(known)
-        folder = header.path.parent.relative_to(self.root).as_posix()
+        folder = self.name(header.path.parent)
         return None if folder == "." else folder
 
     # -------------------------------------------------------------------------------------------------------- labels
@@ -193,11 +201,7 @@ class Dicom(Source):
 
     def _labels_of_table(self, groups: Sequence[list[Header]]) -> tuple[list[str | None], list[str]]:
         assert self.table is not None
-        columns, rows = read_table(self.root / self.table)
-        for column in (self.key_column, self.label_column):
-            if column not in columns:
-                has = ", ".join(columns) or "none"
-                raise UserError(f"data.table={self.table} has no column '{column}'; its columns: {has}")
+        rows = read_rows(self.root / self.table, needs=(self.key_column, self.label_column))
         said = {row[self.key_column].strip("/"): row[self.label_column] for row in rows if row[self.key_column]}
         names = [{name for header in headers for name in self._names(header)} for headers in groups]
         labels = [next((said[name] or None for name in sorted(own) if name in said), None) for own in names]

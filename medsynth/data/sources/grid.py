@@ -14,7 +14,7 @@ from medsynth.data.decode import MIN_SIDE
 from medsynth.data.fingerprint import AIR_HU
 from medsynth.data.picture import UNKNOWN, BadImage
 from medsynth.data.volume import Upright, open_volume
-from medsynth.data.voxels import VolumeFile
+from medsynth.data.voxels import VolumeFile, by
 
 SAME_PLACE = 0.5  # voxels by which two files on one grid may lie apart: up to there, equal indices are the nearest
 HELD = 1.2  # volumes of the largest file's size that may be held, where slices lie across the order of the files
@@ -141,16 +141,12 @@ def _check_place(file: VolumeFile, first: VolumeFile) -> None:
     Files that were resampled apart differ by parts of a voxel, as the masks of DeepMedic's BraTS examples at 2 mm do.
     """
     if file.shape != first.shape:
-        raise BadImage(f"its {_by(file.shape)} voxels are not the {_by(first.shape)} of {first.path.name}")
+        raise BadImage(f"its {by(file.shape)} voxels are not the {by(first.shape)} of {first.path.name}")
     corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * [*first.shape, 1]
     offsets = (file.affine - first.affine) @ corners.T
     if np.abs(np.linalg.solve(first.affine, offsets)).max() > SAME_PLACE + WHOLE:
         apart = np.linalg.norm(offsets[:3], axis=0).max()
         raise BadImage(f"lies up to {apart:,.1f} mm from where {first.path.name} lies: their affines differ")
-
-
-def _by(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape))
 
 
 def labels_of(file: VolumeFile, stored: Shaped[ndarray, "x y"]) -> UInt8[ndarray, "x y"]:

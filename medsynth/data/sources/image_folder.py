@@ -4,7 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medsynth.data.series import Groups, Looks, group_duplicates, group_patients
-from medsynth.data.sources.source import Listing, Record, Source, is_image, unwrap, walk_files
+from medsynth.data.sources.source import (
+    Listing,
+    Record,
+    Source,
+    check_choice,
+    is_image,
+    unwrap,
+    walk_files,
+    without_masks,
+)
 from medsynth.data.sources.table import FileTable
 from medsynth.errors import UserError
 
@@ -12,7 +21,8 @@ from medsynth.errors import UserError
 class ImageFolder(Source):
     """Images below `root`: the first folder below it is the class; images right in it have none.
 
-    Folders that only hold one other folder are passed through, as archives nest them.
+    Folders that only hold one other folder are passed through, as archives nest them. Masks beside images, x_mask.png
+    beside x.png as generate writes them, are no images.
     labels: "folders", or "none" to read every image below `root` without a label.
     table: CSV file, relative to `root`, whose labels and patients count instead of the folders; None for none. Rows
     without a file and files without a row are counted in prepare.json; a file without a row keeps its folder's label.
@@ -32,8 +42,7 @@ class ImageFolder(Source):
         label_column: str | None = "label",
         patient_column: str | None = None,
     ) -> None:
-        if labels not in ("folders", "none"):
-            raise UserError(f"data.source.labels={labels} must be one of folders, none")
+        check_choice("source.labels", labels, ("folders", "none"))
         self.root, self.labels = Path(root), labels
         self.table = None
         if table is not None:
@@ -48,20 +57,22 @@ class ImageFolder(Source):
         """Every image, by path. Raises UserError for images beside class folders, and for a table that does not fit."""
         base = unwrap(self.root)
         folder = _folder if self.labels == "folders" else _no_folder
-        found = [Record(path, label=folder(path, base)) for path in walk_files(base) if is_image(path)]
+        images, masks = without_masks([path for path in walk_files(base) if is_image(path)])
+        found = [Record(path, label=folder(path, base)) for path in images]
+        notes = [f"{len(masks):,} masks beside their images (*_mask) are not read"] if masks else []
         if self.table is not None:
-            return Listing(self.table.apply(found), notes=self.table.compare(found))
+            return Listing(self.table.apply(found), notes=[*notes, *self.table.compare(found)])
         flat = [record for record in found if record.label is None]
         if flat and len(flat) < len(found):
             raise UserError(
                 f"image_folder: {base} holds {len(flat):,} images beside folders with {len(found) - len(flat):,}; "
                 "move the former into a class folder, or set data.source.labels=none"
             )
-        return Listing(found)
+        return Listing(found, notes=notes)
 
     def groups(self, records: Sequence[Record], looks: Looks) -> Groups:
         """Patients as the table names them; without one, identical and near-identical images stay together."""
-        names = [record.path.relative_to(self.root).as_posix() for record in records]
+        names = [self.name(record.path) for record in records]
         if any(record.patient is not None for record in records):
             return group_patients([record.patient for record in records], names, looks)
         return group_duplicates(names, looks)

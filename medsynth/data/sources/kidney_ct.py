@@ -1,11 +1,11 @@
 """CT-KIDNEY-DATASET-Normal-Cyst-Tumor-Stone: axial and coronal abdominal CT slices as JPEG, four class folders."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 from medsynth.data.series import Groups, Looks, group_series
 from medsynth.data.sources.source import Listing, Record, Source, is_image, last_number, walk_files
+from medsynth.data.sources.table import read_rows
 from medsynth.errors import UserError
 
 CLASSES = ("Cyst", "Normal", "Stone", "Tumor")
@@ -75,14 +75,10 @@ def _table_name(path: str) -> str:
 
 def _compare(table: Path, files: set[str]) -> list[str]:
     try:
-        with table.open(encoding="utf-8-sig", errors="replace", newline="") as text:
-            rows = list(csv.DictReader(text))
-    except (csv.Error, OSError) as error:
-        return [f"{table.name} cannot be read ({error}) and was not compared with the files"]
-    if not rows or "path" not in rows[0]:
-        return [f"{table.name} has no column 'path' and was not compared with the files"]
-    listed = {_table_name(row["path"] or "") for row in rows}
+        listed = [_table_name(row["path"]) for row in read_rows(table, needs=("path",))]
+    except UserError as error:
+        return [f"{error}; it was not compared with the files"]
     return [
-        f"{table.name}: {len(rows):,} rows, {sum(_table_name(r['path'] or '') not in files for r in rows):,} of them "
-        f"without a file; {len(files - listed):,} files without a row (the files are the truth)"
+        f"{table.name}: {len(listed):,} rows, {sum(name not in files for name in listed):,} of them without a file; "
+        f"{len(files.difference(listed)):,} files without a row (the files are the truth)"
     ]

@@ -3,12 +3,12 @@
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 from medsynth.data.sources.source import Listing, Record, Rejected, walk_files
-from medsynth.data.sources.volumes import Volume, VolumeSource
+from medsynth.data.sources.volumes import Reading, Volume, VolumeSource
 from medsynth.data.volume import ending, is_volume_part, stem
 from medsynth.errors import UserError
 
@@ -45,30 +45,8 @@ class Lits(VolumeSource):
     unit = "hu"
     compares = False
 
-    def __init__(
-        self,
-        root: str | Path,
-        *,
-        slices: str = "organ",
-        slice_range: Sequence[float | int] = (0.0, 1.0),
-        min_area_mm2: float | int = 0.0,
-        crop: str = "none",
-        margin_mm: float | int = 0.0,
-        plane: str = "axial",
-        not_finite: str = "reject",
-    ) -> None:
-        super().__init__(
-            root,
-            slices=slices,
-            slice_range=slice_range,
-            min_area_mm2=min_area_mm2,
-            organ_labels=(1, 2),
-            lesion_labels=(2,),
-            crop=crop,
-            margin_mm=margin_mm,
-            plane=plane,
-            not_finite=not_finite,
-        )
+    def __init__(self, root: str | Path, **reading: Unpack[Reading]) -> None:
+        super().__init__(root, **(Reading(slices="organ", organ_labels=(1, 2)) | reading))
 
     def files(self) -> list[Path]:
         """Every volume and segmentation, and what holds the voxels of MetaImage headers."""

@@ -4,10 +4,11 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Unpack
 
-from medsynth.data.sources.source import Listing, Record, Rejected, walk_files
+from medsynth.data.sources.source import Listing, Record, Rejected, check_choice, walk_files
 from medsynth.data.sources.table import FileTable
-from medsynth.data.sources.volumes import Volume, VolumeSource, check_choice
+from medsynth.data.sources.volumes import Reading, Volume, VolumeSource
 from medsynth.data.volume import ENDINGS, ending, is_volume_part, stem
 from medsynth.errors import UserError
 
@@ -49,26 +50,9 @@ class NiftiFolder(VolumeSource):
         file_column: str = "file",
         label_column: str | None = "label",
         patient_column: str | None = None,
-        slices: str = "all",
-        slice_range: Sequence[float | int] = (0.0, 1.0),
-        min_area_mm2: float | int = 0.0,
-        lesion_labels: Sequence[int] = (2,),
-        crop: str = "none",
-        margin_mm: float | int = 0.0,
-        plane: str = "axial",
-        not_finite: str = "reject",
+        **reading: Unpack[Reading],
     ) -> None:
-        super().__init__(
-            root,
-            slices=slices,
-            slice_range=slice_range,
-            min_area_mm2=min_area_mm2,
-            lesion_labels=lesion_labels,
-            crop=crop,
-            margin_mm=margin_mm,
-            plane=plane,
-            not_finite=not_finite,
-        )
+        super().__init__(root, **reading)
         check_choice("unit", unit, ("signal", "hu"))
         check_choice("labels", labels, ("folders", "none"))
         self.images, self.masks, self.unit, self.labels, self.table = images, masks, unit, labels, None

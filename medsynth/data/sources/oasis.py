@@ -4,10 +4,11 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Unpack
 
-from medsynth.data.sources.source import Listing, Record, Rejected, walk_files
-from medsynth.data.sources.table import read_rows
-from medsynth.data.sources.volumes import Volume, VolumeSource
+from medsynth.data.sources.source import Listing, Record, Rejected, check_choice, walk_files
+from medsynth.data.sources.table import Keyed, read_rows, rows_by
+from medsynth.data.sources.volumes import Reading, Volume, VolumeSource
 from medsynth.errors import UserError
 
 SESSION = re.compile(r"OAS1_\d{4}_MR\d+")
@@ -44,26 +45,16 @@ class Oasis(VolumeSource):
         image: str = "masked_gfc",
         table: str = TABLE,
         label_column: str | None = "CDR",
-        slices: str = "all",
-        slice_range: Sequence[float | int] = (0.0, 1.0),
-        min_area_mm2: float | int = 0.0,
-        crop: str = "none",
-        margin_mm: float | int = 0.0,
-        plane: str = "axial",
-        not_finite: str = "reject",
+        **reading: Unpack[Reading],
     ) -> None:
-        super().__init__(
-            root, slices=slices, slice_range=slice_range, min_area_mm2=min_area_mm2,
-            crop=crop, margin_mm=margin_mm, plane=plane, not_finite=not_finite,
-        )  # fmt: skip
-        if image not in IMAGES:
-            raise UserError(f"data.source.image={image} must be one of {', '.join(IMAGES)}")
+        super().__init__(root, **reading)
+        check_choice("source.image", image, IMAGES)
         self.image, self.table, self.label_column = image, table, label_column
 
     def files(self) -> list[Path]:
         """Headers and voxels of every atlas volume and tissue mask, and the table."""
         volumes = [p for p in walk_files(self.root) if VOLUME.fullmatch(p.with_suffix(_header(p)).name)]
-        return volumes + ([self.root / self.table] if self.label_column is not None else [])
+        return volumes + ([self.root / self.table] if self.label_column is not None or self.columns else [])
 
     def records(self) -> Listing:
         """Every session that has the image, by path. Raises UserError without sessions, and for a missing table."""
@@ -73,14 +64,14 @@ class Oasis(VolumeSource):
                 f"oasis: no folder named like OAS1_0001_MR1 under {self.root} (data.root). {self.origin}; "
                 "OASIS-3 is read by data=bids. Set data.root=DIR, or data.phantom=true for procedural images"
             )
-        labels = self._labels()
-        results = [self._read_session(folder, files, labels) for folder, files in sessions.items()]
+        table = self._table()
+        results = [self._read_session(folder, files, table) for folder, files in sessions.items()]
         records = [result for result in results if isinstance(result, Record)]
         bare = sum(record.detail.mask is None for record in records)
         notes = [f"{bare:,} of {len(records):,} sessions have no tissue mask in FSL_SEG"] if bare else []
-        if labels is not None:
-            absent = len(labels.keys() - {folder.name for folder in sessions})
-            notes.append(f"{self.table}: {len(labels):,} sessions, {absent:,} of them without a folder")
+        if table is not None:
+            absent = len(set(table.names) - {folder.name for folder in sessions})
+            notes += [f"{self.table}: {len(table.names):,} sessions, {absent:,} of them without a folder", *table.notes]
         return Listing(records, [result for result in results if isinstance(result, Rejected)], notes)
 
     def _sessions(self) -> dict[Path, list[Path]]:
@@ -93,7 +84,7 @@ class Oasis(VolumeSource):
                 sessions[self.root.joinpath(*folders[: depth + 1])].append(path)
         return sessions
 
-    def _read_session(self, folder: Path, files: Sequence[Path], labels: dict[str, str] | None) -> Record | Rejected:
+    def _read_session(self, folder: Path, files: Sequence[Path], table: Keyed | None) -> Record | Rejected:
         named = {path: match for path in files if (match := VOLUME.fullmatch(path.name))}
         images = [path for path, match in named.items() if match["image"] == self.image and not match["mask"]]
         masks = [path for path, match in named.items() if match["mask"]]
@@ -103,16 +94,18 @@ class Oasis(VolumeSource):
         for path in (*images, *masks):
             if path.suffix == ".hdr" and (voxels := path.with_suffix(".img")) not in files:
                 return Rejected(path, f"its voxels, {voxels.name}, are missing")
-        label = None if labels is None else labels.get(folder.name)
-        if labels is not None and not label:
-            return Rejected(images[0], f"{self.table} gives no {self.label_column} for {folder.name}; "
-                            "data.label_column=null reads images without labels")  # fmt: skip
+        row = {} if table is None else table.rows.get(folder.name, {})
+        label = row.get(self.label_column or "")
+        if table is not None and self.label_column is not None and not label:
+            unsaid = f"{self.table} gives no {self.label_column} for {folder.name}"
+            fault = table.contradictions.get(folder.name, unsaid)
+            return Rejected(images[0], f"{fault}; data.label_column=null reads images without labels")
         volume = Volume((images[0],), masks[0] if masks else None, ())
-        return Record(images[0], label=label, patient=folder.name.rpartition("_")[0], detail=volume)
+        return Record(images[0], label=label, patient=folder.name.rpartition("_")[0], row=row, detail=volume)
 
-    def _labels(self) -> dict[str, str] | None:
-        """Class by session, "" where the table has none; None without label_column."""
-        if self.label_column is None:
+    def _table(self) -> Keyed | None:
+        """The sessions' rows, with their class in label_column, "" where the table has none; None where nobody asks."""
+        if self.label_column is None and not self.columns:
             return None
         path = self.root / self.table
         if not path.is_file():
@@ -120,8 +113,9 @@ class Oasis(VolumeSource):
                 f"oasis: no {self.table} in {self.root} (data.table); save the table of the download there as CSV, or "
                 "set data.label_column=null for images without labels"
             )
-        rows = read_rows(path, ["ID", self.label_column])
-        return {row["ID"]: self._class(row[self.label_column]) for row in rows}
+        says = [self.label_column] if self.label_column is not None else []
+        rows = [row | {column: self._class(row[column]) for column in says} for row in read_rows(path, ["ID", *says])]
+        return rows_by(lambda row: row["ID"], rows, says=says, table=self.table)
 
     def _class(self, value: str) -> str:
         if self.label_column != "CDR":

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Unpack
 
 from medsynth.data.sources.source import Listing, Record, Rejected, walk_files
-from medsynth.data.sources.table import read_table
-from medsynth.data.sources.volumes import Volume, VolumeSource
-from medsynth.data.volume import ending
+from medsynth.data.sources.table import MISSING, Keyed, Row, read_table, rows_by
+from medsynth.data.sources.volumes import Reading, Volume, VolumeSource
+from medsynth.data.volume import ending, is_volume_part
 from medsynth.errors import UserError
 
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}_\d{2}_\d{2}(?:\.\d+)?")
@@ -47,22 +48,14 @@ class Ppmi(VolumeSource):
         *,
         images: str = "*",
         label_column: str | None = "Group",
-        slices: str = "all",
-        slice_range: Sequence[float | int] = (0.0, 1.0),
-        crop: str = "none",
-        margin_mm: float | int = 0.0,
-        plane: str = "axial",
-        not_finite: str = "reject",
+        **reading: Unpack[Reading],
     ) -> None:
-        super().__init__(
-            root, slices=slices, slice_range=slice_range, crop=crop, margin_mm=margin_mm, plane=plane,
-            not_finite=not_finite,
-        )  # fmt: skip
+        super().__init__(root, **reading)
         self.images, self.label_column = images, label_column
 
     def files(self) -> list[Path]:
-        """Every NIfTI, DICOM and CSV file below the root."""
-        return [p for p in walk_files(self.root) if ending(p) or _suffix(p) in (".csv", ".dcm")]
+        """Every volume with what holds its voxels, DICOM and CSV file below the root."""
+        return [p for p in walk_files(self.root) if is_volume_part(p) or _suffix(p) in (".csv", ".dcm")]
 
     def records(self) -> Listing:
         """Every image that `images` names, by path. Raises UserError without any, and for labels without a table."""
@@ -80,16 +73,17 @@ class Ppmi(VolumeSource):
             )
         if strays := [path for path in files if ending(path) and _scan(path, self.root) is None]:
             rejected += [Rejected(path, "lies in no <subject>/<description>/<date>/<image id>/") for path in strays]
-        labels = self._labels([path for path in files if _suffix(path) == ".csv"])
+        table = self._table([path for path in files if _suffix(path) == ".csv"])
+        notes += table.notes if table else []
         records = []
         for scan in mine:
-            label = None if labels is None else labels.get(scan.image_id) or labels.get(f"subject {scan.subject}")
-            if labels is not None and label is None:
-                rejected.append(Rejected(scan.path, f"no table gives its {self.label_column}; data.label_column=null "
-                                                    "reads images without labels"))  # fmt: skip
+            label, fault = self._label(scan, table) if table and self.label_column is not None else (None, "")
+            if fault:
+                rejected.append(Rejected(scan.path, f"{fault}; data.label_column=null reads images without labels"))
             else:
                 volume = Volume((scan.path,), None, ())
-                records.append(Record(scan.path, label=label, patient=scan.subject, detail=volume))
+                row = _row(scan, table) if table else {}
+                records.append(Record(scan.path, label=label, patient=scan.subject, row=row, detail=volume))
         return Listing(records, rejected, notes)
 
     def _check(self, volumes: Sequence[Scan], mine: Sequence[Scan], dicom: Sequence[Rejected]) -> None:
@@ -108,23 +102,50 @@ class Ppmi(VolumeSource):
             "Set data.root=DIR, or data.phantom=true for procedural images"
         )
 
-    def _labels(self, tables: Sequence[Path]) -> dict[str, str] | None:
-        """Class by image id, and by "subject <name>" where its rows agree; None without label_column."""
-        if self.label_column is None:
+    def _label(self, scan: Scan, table: Keyed) -> tuple[str | None, str]:
+        """The class of an image, or why it has none."""
+        for key in _keys(scan):
+            if key in table.contradictions:
+                return None, table.contradictions[key]
+            if label := table.rows.get(key, {}).get(self.label_column or ""):
+                return label, ""
+        return None, f"no table gives its {self.label_column}"
+
+    def _table(self, files: Sequence[Path]) -> Keyed | None:
+        """The rows of all tables by "image <id>" and by "subject <name>"; None where nobody asks."""
+        if self.label_column is None and not self.columns:
             return None
-        rows = [row for path in tables for row in read_table(path)[1] if row.keys() >= {IMAGE_ID, SUBJECT}]
-        if not any(self.label_column in row for row in rows):
+        tables = {path.relative_to(self.root).as_posix(): rows for path in files if (rows := _image_rows(path))}
+        rows = [row for part in tables.values() for row in part]
+        if self.label_column is not None and not any(self.label_column in row for row in rows):
             raise UserError(
                 f"ppmi: no CSV file under {self.root} has the columns {IMAGE_ID}, {SUBJECT} and {self.label_column}; "
                 "put the search's CSV there, or set data.label_column=null for images without labels"
             )
-        by_subject: dict[str, set[str]] = defaultdict(set)
-        labels: dict[str, str] = {}
-        for row in rows:
-            if label := row.get(self.label_column):
-                by_subject[row[SUBJECT]].add(label)
-                labels[_digits(row[IMAGE_ID])] = label
-        return labels | {f"subject {name}": next(iter(said)) for name, said in by_subject.items() if len(said) == 1}
+        says, names = [self.label_column], ", ".join(tables)
+        images = rows_by(lambda row: _key("image", _digits(row[IMAGE_ID])), rows, says=says, table=names)
+        subjects = rows_by(lambda row: _key("subject", row[SUBJECT]), rows, says=says, table=names)
+        return Keyed(images.rows | subjects.rows, images.contradictions | subjects.contradictions, images.notes)
+
+
+def _key(kind: str, name: str) -> str:
+    return f"{kind} {name}" if name else ""
+
+
+def _keys(scan: Scan) -> tuple[str, str]:
+    return _key("image", scan.image_id), _key("subject", scan.subject)
+
+
+def _row(scan: Scan, table: Keyed) -> Row:
+    """What the tables say of an image, and where they say nothing, what all rows of its subject agree on."""
+    image, subject = (table.rows.get(key, {}) for key in _keys(scan))
+    return {**subject, **{column: value for column, value in image.items() if value not in MISSING}}
+
+
+def _image_rows(path: Path) -> list[Row]:
+    """Those of a search's CSV; none of other tables."""
+    columns, rows = read_table(path)
+    return rows if {IMAGE_ID, SUBJECT} <= set(columns) else []
 
 
 def _suffix(path: Path) -> str:

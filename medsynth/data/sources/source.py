@@ -4,7 +4,7 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,11 @@ from medsynth.data.series import Groups, Looks, group_patients
 from medsynth.errors import UserError
 
 IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pgm", ".ppm"})
-
+SPLIT_FOLDERS = {name: "train" for name in ("train", "training", "val", "validation")} | {
+    "test": "test",
+    "testing": "test",
+}
+"""Folders that publish a split, in lower case, and that split: val is drawn from train anew."""
 
 Load = Callable[[], Picture]
 """The work of one slice, done on another thread; raises BadImage."""
@@ -32,6 +36,7 @@ class Record:
     number: file number where neighbouring numbers are neighbouring slices.
     official_split: "train" or "test" where the dataset publishes one; "train" may still give patients to val.
     domain: "target", or "condition" for an image of the other set of an unpaired translation.
+    row: what its source's table says of it, text by column, for covariates.
     detail: what only its source needs to read it (further files, the mask's path, frame numbers).
     """
 
@@ -41,6 +46,7 @@ class Record:
     number: int | None = None
     official_split: str | None = None
     domain: str = "target"
+    row: Mapping[str, str] = field(default_factory=dict)
     detail: Any = None
 
 
@@ -73,6 +79,8 @@ class Source(ABC):
     """How many channels its images can be given: photographs grey or colour, volumes the number of modalities."""
     compares: bool = True
     """Whether groups() looks at pictures; where patients are named it need not, and no thumbnail is kept."""
+    columns: Sequence[str] = ()
+    """What data.covariates asks for: tables are read for it even without labels."""
     white: float | None = None
     """Stored value of image files that is white; None: 255 or 65535 by the file's type."""
 
@@ -92,16 +100,26 @@ class Source(ABC):
         """
         yield partial(read_image, record.path, white=self.white)
 
+    def name(self, path: Path) -> str:
+        """A file as tables and reports name it: its path below the root, with forward slashes."""
+        return path.relative_to(self.root).as_posix()
+
     def groups(self, records: Sequence[Record], looks: Looks) -> Groups:
         """One patient (or group that stands for one) per slice, from what the dataset knows and how slices look.
 
         records: the record of each slice, so one of n slices stands there n times, and is a group where no patient is
         named.
         """
-        names = [record.path.relative_to(self.root).as_posix() for record in records]
+        names = [self.name(record.path) for record in records]
         slices = Counter(names)
         patients = [r.patient or (name if slices[name] > 1 else None) for r, name in zip(records, names, strict=True)]
         return group_patients(patients, names, looks)
+
+
+def check_choice(key: str, value: str, choices: Sequence[str]) -> None:
+    """Raise UserError unless `value`, which the user set as data.`key`, is one of `choices`."""
+    if value not in choices:
+        raise UserError(f"data.{key}={value} must be one of {', '.join(choices)}")
 
 
 def _name_folder(error: OSError) -> None:
@@ -125,6 +143,14 @@ def walk_files(root: Path) -> Iterator[Path]:
 def is_image(path: Path) -> bool:
     """Whether the name says that this is an image; hidden files are not."""
     return path.suffix.lower() in IMAGE_EXTENSIONS and not path.name.startswith(".")
+
+
+def without_masks(images: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """The images, and apart from them the masks that lie beside one: x_mask.png beside x.png."""
+    names = {path.with_suffix("") for path in images}
+    masks = [p for p in images if p.stem.endswith("_mask") and p.with_name(p.stem.removesuffix("_mask")) in names]
+    beside = set(masks)
+    return [path for path in images if path not in beside], masks
 
 
 def unwrap(root: Path) -> Path:

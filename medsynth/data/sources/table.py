@@ -2,13 +2,17 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medsynth.data.sources.source import Record, is_image
 from medsynth.data.volume import ending, stem
 from medsynth.errors import UserError
+
+MISSING = ("", "n/a")  # BIDS writes n/a where a value is missing
+Row = dict[str, str]
 
 
 def read_text(path: Path) -> str:
@@ -23,7 +27,7 @@ def read_text(path: Path) -> str:
         return content.decode("latin-1")
 
 
-def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+def read_table(path: Path) -> tuple[list[str], list[Row]]:
     """The columns and rows of a CSV, or of a TSV where the name says so; fields without the blanks around them.
 
     A row that is too short has empty fields. Raises UserError when it cannot be read.
@@ -37,7 +41,7 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         raise UserError(f"{path} is no CSV: {error}") from error
 
 
-def read_rows(path: Path, needs: Sequence[str]) -> list[dict[str, str]]:
+def read_rows(path: Path, needs: Sequence[str]) -> list[Row]:
     """The rows of a table. Raises UserError for a column of `needs` that it does not have."""
     columns, rows = read_table(path)
     if missing := [column for column in needs if column not in columns]:
@@ -46,12 +50,61 @@ def read_rows(path: Path, needs: Sequence[str]) -> list[dict[str, str]]:
 
 
 @dataclass(frozen=True)
+class Keyed:
+    """The rows of a table by their key.
+
+    contradictions: why a key is not among `rows`: its rows say different things, which are named in one line.
+    notes: one sentence where rows were repeats.
+    """
+
+    rows: dict[str, Row]
+    contradictions: dict[str, str]
+    notes: list[str]
+
+    @property
+    def names(self) -> list[str]:
+        """All keys."""
+        return [*self.rows, *self.contradictions]
+
+
+def rows_by(key: Callable[[Row], str], rows: Iterable[Row], *, says: Iterable[str | None], table: str) -> Keyed:
+    """The rows of `table` by what `key` makes of each; a row without a key is left out.
+
+    Rows of one key are merged, unless they differ in a column of `says`; what is MISSING differs from nothing. What
+    they say differently of other columns is empty.
+    """
+    says = {column for column in says if column is not None}
+    merged: dict[str, Row] = {}
+    contradictions: dict[str, str] = {}
+    differing: list[tuple[str, str]] = []
+    repeats = 0
+    for row in rows:
+        name = key(row)
+        if not name:
+            continue
+        first = merged.setdefault(name, row)
+        repeats += first is not row
+        for column in row:
+            values = [value for value in (first.get(column, ""), row[column]) if value not in MISSING]
+            if len(set(values)) > 1:
+                differing.append((name, column))
+                both = " and ".join(f"{column}={value}" for value in values)
+                if column in says:
+                    contradictions.setdefault(name, f"{table} says {both} of {name}")
+        merged[name] = {**row, **{column: value for column, value in first.items() if value not in MISSING}}
+    for name, column in differing:
+        merged[name] = {**merged[name], column: ""}
+    kept = {name: row for name, row in merged.items() if name not in contradictions}
+    return Keyed(kept, contradictions, [f"{table}: {repeats:,} rows repeat the key of another"] if repeats else [])
+
+
+@dataclass(frozen=True)
 class FileTable:
     """A table that says labels and patients of files.
 
     root, name: its place below the root.  key: what the setting is called, as in "data.table".
     file, label, patient: its columns; None: it does not say. File names in it may have folders or lack them, and their
-    case and ending do not matter.
+    case and ending do not matter, as long as that leaves one row for one file.
     """
 
     root: Path
@@ -64,36 +117,37 @@ class FileTable:
     def apply(self, records: Sequence[Record]) -> list[Record]:
         """The records with the table's labels and patients; a record without a row keeps its own label and patient.
 
-        Raises UserError for a table that does not fit.
+        Raises UserError for a table that does not fit, and for rows that contradict each other or may be several files.
         """
-        by_name: dict[str, dict[str, str]] = {}
-        for file, row in self._rows().items():
-            by_name[_bare(file)] = row
-            by_name.setdefault(Path(_bare(file)).name, row)
-        if records and not any(self._spellings(record) & by_name.keys() for record in records):
+        keyed = self._keyed()
+        found, unclear = _match(keyed.names, list(map(self._file, records)))
+        for row, files in unclear.items():
+            both = " and ".join(files[:2])
+            raise UserError(f"{self.key}={self.name}: the row {row} fits {both}; write its folder and ending")
+        if wrong := [keyed.contradictions[row] for row in found.values() if row in keyed.contradictions]:
+            more = f" ({len(wrong) - 1:,} files more have such rows)" if len(wrong) > 1 else ""
+            raise UserError(f"{self.key}: {wrong[0]}; keep the row that is right{more}")
+        if records and not found:
             raise UserError(f"{self.key}={self.name}: no row names one of the {len(records):,} images")
-        return [self._applied(record, by_name) for record in records]
+        return [self._applied(record, keyed.rows.get(found.get(self._file(record), ""), {})) for record in records]
 
-    def _applied(self, record: Record, by_name: dict[str, dict[str, str]]) -> Record:
-        bare = _bare(record.path.relative_to(self.root).as_posix())
-        row = by_name.get(bare) or by_name.get(Path(bare).name) or {}
+    def _applied(self, record: Record, row: Row) -> Record:
         label, patient = row.get(self.label or "") or record.label, row.get(self.patient or "") or record.patient
-        return replace(record, label=label, patient=patient)
+        return replace(record, label=label, patient=patient, row=row)
 
     def compare(self, records: Sequence[Record]) -> list[str]:
-        """How the table and the files differ, in one sentence."""
-        rows = self._rows()
-        listed = {name for row in rows for name in _spellings(row)}
-        files = {name for record in records for name in self._spellings(record)}
-        missing = sum(_bare(row) not in files and Path(_bare(row)).name not in files for row in rows)
-        extra = sum(not (self._spellings(record) & listed) for record in records)
-        return [f"{self.name}: {len(rows):,} rows, {missing:,} of them without a file; {extra:,} files without a row"]
+        """How the table and the files differ, in one sentence, and one on rows that were repeats."""
+        keyed = self._keyed()
+        found, _ = _match(keyed.names, list(map(self._file, records)))
+        rows, without = len(keyed.names), len(keyed.names) - len(found)
+        counts = f"{rows:,} rows, {without:,} of them without a file; {len(records) - len(found):,} files without a row"
+        return [f"{self.name}: {counts}", *keyed.notes]
 
-    def _spellings(self, record: Record) -> set[str]:
-        return _spellings(record.path.relative_to(self.root).as_posix())
+    def _file(self, record: Record) -> str:
+        return record.path.relative_to(self.root).as_posix()
 
-    def _rows(self) -> dict[str, dict[str, str]]:
-        """The rows by what their file column says."""
+    def _keyed(self) -> Keyed:
+        """The rows by what their file column says, in lower case."""
         path = self.root / self.name
         if not path.is_file():
             raise UserError(f"{self.key}={self.name}: no such file in {self.root}")
@@ -102,17 +156,49 @@ class FileTable:
             if column is not None and column not in columns:
                 has = ", ".join(columns) or "none"
                 raise UserError(f"{self.key}={self.name} has no column '{column}'; its columns: {has}")
-        return {row[self.file]: row for row in rows if row[self.file]}
+        named = [row for row in rows if row[self.file]]
+        return rows_by(lambda row: _path(row[self.file]), named, says=(self.label, self.patient), table=self.name)
+
+
+def _path(file: str) -> str:
+    """A file as tables may spell it: lower case, forward slashes."""
+    return Path(file.strip().replace("\\", "/").lower()).as_posix()
 
 
 def _bare(file: str) -> str:
-    """A file as tables may spell it: lower case, forward slashes, no ending of an image or volume."""
-    path = Path(file.strip().replace("\\", "/").lower())
+    """The same without the ending of an image or volume."""
+    path = Path(_path(file))
     if ending(path):
         return path.with_name(stem(path)).as_posix()
     return (path.with_suffix("") if is_image(path) else path).as_posix()
 
 
-def _spellings(file: str) -> set[str]:
-    """The path and the bare name, either of which a table may hold."""
-    return {_bare(file), Path(_bare(file)).name}
+def _name(file: str) -> str:
+    """The same without folders."""
+    return Path(_bare(file)).name
+
+
+def _match(rows: Sequence[str], files: Sequence[str]) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """The row of each file that has one, and the files of each row that may be several.
+
+    Path, path without ending and bare name count in this order, each where it is that of one row and one file alone.
+    """
+    found: dict[str, str] = {}
+    unclear: dict[str, list[str]] = {}
+    for spell in (_path, _bare, _name):
+        fits = _spelled(files, spell)
+        for name, (row, *others) in _spelled(rows, spell).items():
+            if not others and len(fits[name]) == 1:
+                found.setdefault(fits[name][0], row)
+            elif not others and len(fits[name]) > 1 and (spell is not _name or "/" not in row):
+                unclear[row] = fits[name]
+    used = set(found.values())
+    return found, {row: several for row, several in unclear.items() if row not in used}
+
+
+def _spelled(names: Iterable[str], spell: Callable[[str], str]) -> dict[str, list[str]]:
+    """The names of each spelling."""
+    found = defaultdict(list)
+    for name in names:
+        found[spell(name)].append(name)
+    return found

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from medsynth.data.series import Groups, Looks, Union, group_duplicates
 from medsynth.data.sources.image_folder import ImageFolder
-from medsynth.data.sources.source import Listing, Record, Source, unwrap
+from medsynth.data.sources.source import SPLIT_FOLDERS, Listing, Record, Source, unwrap
 from medsynth.errors import UserError
 
-PREFIXES = {"": None, "train": "train", "val": "train", "test": "test"}
+PREFIXES = {"": None, **SPLIT_FOLDERS}
 """What may stand before a folder's name, and the published split that it says."""
 
 
@@ -72,7 +72,7 @@ class Unpaired(Source):
         notes = [" to be turned into ".join(pair), *listing.notes]
         if others := len(listing.records) - len(found):
             notes.append(f"{others:,} images lie in neither {self.condition} nor {self.target} and are not used")
-        if held := sum(p is not None and p.prefix == "val" for p in places):
+        if held := sum(p is not None and p.prefix.startswith("val") for p in places):
             notes.append(f"{held:,} images of published val folders count as train, from which val is drawn")
         return Listing(found, listing.rejected, notes)
 

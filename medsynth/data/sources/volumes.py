@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -14,7 +15,7 @@ from numpy import ndarray
 from medsynth.data.intensity import Intensity
 from medsynth.data.picture import UNKNOWN, BadImage, Picture
 from medsynth.data.sources.grid import Grid, Planes, Volume
-from medsynth.data.sources.source import Listing, Load, Record, Source, walk_files
+from medsynth.data.sources.source import Listing, Load, Record, Source, check_choice, walk_files
 from medsynth.data.sources.survey import Findings, Profiles, survey
 from medsynth.data.volume import PLANES, Upright, ending
 from medsynth.errors import UserError
@@ -23,6 +24,20 @@ SLICES = ("all", "organ", "lesion", "range")
 CROPS = ("none", "body", "organ")
 NOT_FINITE = ("reject", "air")
 SEGMENTED = ("organ", "lesion")
+
+
+class Reading(TypedDict, total=False):
+    """What every source of volumes can be told about reading them: see VolumeSource, which has the defaults."""
+
+    slices: str
+    slice_range: Sequence[float | int]
+    min_area_mm2: float | int
+    organ_labels: Sequence[int] | int | None
+    lesion_labels: Sequence[int] | int
+    crop: str
+    margin_mm: float | int
+    plane: str
+    not_finite: str
 
 
 class VolumeSource(Source):
@@ -48,8 +63,8 @@ class VolumeSource(Source):
         slices: str = "all",
         slice_range: Sequence[float | int] = (0.0, 1.0),
         min_area_mm2: float | int = 0.0,
-        organ_labels: Sequence[int] | None = None,
-        lesion_labels: Sequence[int] = (2,),
+        organ_labels: Sequence[int] | int | None = None,
+        lesion_labels: Sequence[int] | int = (2,),
         crop: str = "none",
         margin_mm: float | int = 0.0,
         plane: str = "axial",
@@ -64,12 +79,10 @@ class VolumeSource(Source):
                 raise UserError(f"data.{name}={amount} must be a number of at least 0")
         if len(slice_range) != 2 or not 0 <= slice_range[0] < slice_range[1] <= 1:
             raise UserError(f"data.slice_range={list(slice_range)} must be two rising fractions from 0 to 1")
-        for name, labels in (("organ_labels", organ_labels), ("lesion_labels", lesion_labels)):
-            if labels is not None and not all(0 < label < UNKNOWN for label in labels):
-                raise UserError(f"data.source.{name}={list(labels)} must be labels from 1 to {UNKNOWN - 1}")
         self.root = Path(root)
         self.slices, self.slice_range, self.min_area_mm2 = slices, slice_range, min_area_mm2
-        self.labels_of = {"organ": organ_labels, "lesion": lesion_labels}
+        organ = None if organ_labels is None else _labels("organ_labels", organ_labels)
+        self.labels_of = {"organ": organ, "lesion": _labels("lesion_labels", lesion_labels)}
         self.crop, self.margin_mm, self.plane, self.not_finite = crop, margin_mm, plane, not_finite
 
     @abstractmethod
@@ -126,14 +139,28 @@ class VolumeSource(Source):
         if not found:
             most = f"at most {areas.max():,.0f} mm2" if areas.any() else "nothing"
             least = f" where data.min_area_mm2={self.min_area_mm2:g}" if areas.any() else ""
-            raise BadImage(f"its segmentation shows {most} of the {self.slices} on a slice{least}")
+            labels = self.labels_of[self.slices]
+            which = f" (label {' or '.join(map(str, labels))})" if labels else ""
+            raise BadImage(f"its segmentation shows {most} of the {self.slices}{which} on a slice{least}")
         return found
 
 
-def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Raise UserError unless data.`name` is one of the choices."""
-    if value not in choices:
-        raise UserError(f"data.{name}={value} must be one of {', '.join(choices)}")
+def _labels(name: str, labels: Sequence[int] | int) -> tuple[int, ...]:
+    """The labels of a mask that data.`name` says. Raises UserError for what is none."""
+    found = (labels,) if isinstance(labels, int) else tuple(labels)
+    if not found or not all(isinstance(label, int) and 0 < label < UNKNOWN for label in found):
+        raise UserError(f"data.{name}={labels} must be labels from 1 to {UNKNOWN - 1}, as in [1, 2]")
+    return found
+
+
+def check_once(kind: str, target: Sequence[str], condition: Sequence[str]) -> None:
+    """Raise UserError for a modality or suffix that data.target and data.condition name twice."""
+    names = [*target, *condition]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(
+            f"data.target={list(target)} and data.condition={list(condition)} name the {kind} {twice} more than once: "
+            "each can be one channel, or what it is made from"
+        )
 
 
 @dataclass(frozen=True)

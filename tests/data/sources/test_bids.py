@@ -154,6 +154,18 @@ def test_labels_come_from_the_table_and_what_lacks_one_is_named(tree: Callable[.
         (["sub-1/anat/sub-1_T1w.nii"], {"label_column": "group"}, r"there is no participants\.tsv for T1w images"),
         (["sub-1/anat/sub-1_T1w.nii"], {"unit": "HU"}, r"data\.unit=HU must be one of signal, hu"),
         (["sub-1/anat/sub-1_T1w.nii"], {"target": []}, r"data\.target=\[\] names no suffix"),
+        ([], {"target": ["T1w", "T1w"]}, r"data\.target=\['T1w', 'T1w'\] .* name the suffix T1w more than once"),
+        ([], {"target": "T1w", "condition": ["T2w", "T1w"]}, r"name the suffix T1w more than once"),
+        (
+            ["sub-1/anat/sub-1_T1w.nii"],
+            {"masks": "seg"},
+            r"data\.masks=seg: no image has such a mask; derivatives hold none",
+        ),
+        (
+            ["sub-1/anat/sub-1_T1w.nii", "derivatives/a/sub-1_T1w_label-GM_mask.nii", "derivatives/a/sub-1_dseg.nii"],
+            {"masks": "seg"},
+            r"no image has such a mask; derivatives hold label-GM_mask \(1\), dseg \(1\)",
+        ),
     ],
 )
 def test_what_is_not_there_is_named(
@@ -162,6 +174,22 @@ def test_what_is_not_there_is_named(
     root = tree(*paths)
     with pytest.raises(UserError, match=message):
         Bids(root, **arguments).records()  # type: ignore[arg-type]
+
+
+def test_subjects_that_stand_in_the_table_twice_are_one_or_rejected(tree: Callable[..., Path]) -> None:
+    root = tree(*(f"sub-{k}/anat/sub-{k}_T1w.nii.gz" for k in (1, 2, 3)))
+    rows = ["participant_id\tage\tgroup", "sub-1\t20\tPD", "1\t21\tPD", "sub-2\t30\tPD", "sub-2\t30\tcontrol",
+            "sub-3\t1\tn/a", "sub-3\t1\tPD"]  # fmt: skip
+    (root / "participants.tsv").write_text("\n".join(rows))
+    listing = Bids(root, label_column="group").records()
+    assert {record.patient: record.label for record in listing.records} == {"sub-1": "PD", "sub-3": "PD"}
+    (rejected,) = listing.rejected
+    assert rejected.path.name == "sub-2_T1w.nii.gz"
+    assert rejected.reason == (
+        "participants.tsv says group=PD and group=control of sub-2; data.label_column=null reads images without labels"
+    )
+    assert "participants.tsv: 3 rows repeat the key of another" in listing.notes
+    assert len(Bids(root).records().records) == 3
 
 
 def test_a_table_without_the_column_is_refused_with_those_it_has(tree: Callable[..., Path]) -> None:

@@ -1,4 +1,5 @@
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,6 +81,28 @@ def test_the_misnamed_segmentation_of_the_kaggle_copy_is_found(tree: Callable[..
     assert record.patient == "BraTS20_Training_355"
 
 
+def vsd(case: str, *, number: int = 0) -> list[str]:
+    """The paths of a case as BraTS 2013 and 2015 named them."""
+    names = [f"VSD.Brain.XX.O.MR_{modality}" for modality in ("Flair", "T1", "T1c", "T2")]
+    names = [f"{name}.{number + k}" for k, name in enumerate([*names, "VSD.Brain_3more.XX.XX.OT"])]
+    return [f"{case}/{name}/{name}.mha" for name in names]
+
+
+def test_modalities_of_2013_and_2015_lie_in_folders_of_their_own(tree: Callable[..., Path]) -> None:
+    root = tree(
+        *vsd("BRATS_Training/HG/0001", number=35534), *vsd("BRATS_Training/LG/0001"), *vsd("HGG/brats_tcia_pat105_0001")
+    )
+    listing = Brats(root, target="t1c", condition=["t1", "t2", "flair"]).records()
+    assert listing.rejected == []
+    assert names(listing.records[0]) == (
+        ["VSD.Brain.XX.O.MR_T1c.35536.mha"],
+        "VSD.Brain_3more.XX.XX.OT.35538.mha",
+        ["VSD.Brain.XX.O.MR_T1.35535.mha", "VSD.Brain.XX.O.MR_T2.35537.mha", "VSD.Brain.XX.O.MR_Flair.35534.mha"],
+    )
+    assert [(record.patient, record.label) for record in listing.records] == [
+        ("HG/0001", "HGG"), ("LG/0001", "LGG"), ("brats_tcia_pat105", "HGG")]  # fmt: skip
+
+
 def test_cases_may_share_a_folder(tree: Callable[..., Path]) -> None:
     root = tree(*(f"all/BraTS2021_0000{k}_{role}.nii.gz" for k in range(3) for role in OLD))
     records = Brats(root, target="t2").records().records
@@ -147,6 +170,10 @@ def test_other_folders_and_modalities_are_refused(tree: Callable[..., Path]) -> 
         Brats(root, target="t3")
     with pytest.raises(UserError, match=r"data\.condition=dwi must be one of"):
         Brats(root, condition=["t1", "dwi"])
+    with pytest.raises(UserError, match=r"data\.target=\['t1', 't1'\] .* name the modality t1 more than once"):
+        Brats(root, target=["t1", "t1n"])
+    with pytest.raises(UserError, match=r"name the modality t2 more than once: each can be one channel"):
+        Brats(root, target=["t1", "t2"], condition="t2w")
     with pytest.raises(UserError, match=r"names no modality"):
         Brats(root, target=[])
 
@@ -192,6 +219,22 @@ def test_channels_mask_and_condition_are_one_slice_of_one_anatomy(tmp_path: Path
     ranges = [codec.range() for codec in (*pictures[0].codecs, *pictures[0].condition_codecs)]
     assert len(ranges) == 3
     assert ranges[0][1] > ranges[1][1]  # t2 is three times the anatomy, t1ce twice: each has percentiles of its own
+
+
+def test_compressed_metaimages_of_2015_are_read_with_their_tumour(tmp_path: Path) -> None:
+    volumes = write_case(tmp_path / "x")
+    for role, path in zip(("flair", "t1", "t1ce", "t2", "seg"), vsd("HGG/brats_2013_pat0001_1"), strict=True):
+        kind, voxels = ("UCHAR" if role == "seg" else "SHORT"), zlib.compress(volumes[role].tobytes(order="F"))
+        header = f"NDims = 3\nCompressedData = True\nCompressedDataSize = {len(voxels)}\nDimSize = 14 12 10\n"
+        (tmp_path / "new" / path).parent.mkdir(parents=True)
+        text = f"ObjectType = Image\n{header}ElementType = MET_{kind}\nElementDataFile = LOCAL\n"
+        (tmp_path / "new" / path).write_bytes(text.encode() + voxels)
+    source = Brats(tmp_path / "new", target="t1ce", slices="lesion")
+    (record,) = source.records().records
+    for number, picture in zip((4, 5), read(source, record), strict=True):
+        assert np.array_equal(picture.values, volumes["t1ce"][:, :, number].T)
+        assert picture.mask is not None
+        assert np.array_equal(picture.mask, volumes["seg"][:, :, number].T)
 
 
 @pytest.mark.parametrize("slices", ["organ", "lesion"])

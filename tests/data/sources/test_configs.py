@@ -49,5 +49,13 @@ def test_a_translation_is_asked_for_by_naming_its_condition(name: str, overrides
     assert pack.conditions.shape == (len(pack.images), 2 if name == "brats" else 1, 16, 16)
 
 
+@pytest.mark.parametrize("name", ["bids", "nifti"])
+def test_masks_of_lesions_alone_are_read_by_naming_their_label(name: str) -> None:
+    masks = [] if name == "nifti" else ["data.masks=seg-manual"]
+    pack = packed(name, *masks, "data.slices=lesion", "data.lesion_labels=[1]", "data.organ_labels=[1,2]")
+    assert pack.masks is not None
+    assert all((mask == 1).any() for mask in pack.masks)
+
+
 def test_several_modalities_are_as_many_channels() -> None:
     assert packed("brats", "data.modality=[t1,t1ce,t2,flair]").images.shape[1] == 4

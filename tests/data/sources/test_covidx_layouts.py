@@ -158,6 +158,25 @@ def test_class_folders_below_train_and_test_keep_the_published_split(folders: Ca
     assert reasons(listing) == {"loose.png": "lies in no class folder"}
 
 
+def test_a_published_folder_for_validation_is_no_class(folders: Callable[..., Path]) -> None:
+    listing = Covidx(folders("train/covid/a.png", "val/covid/b.png", "test/normal/c.png")).records()
+    assert {(r.path.name, r.label, r.official_split) for r in listing.records} == {
+        ("a.png", "covid", "train"),
+        ("b.png", "covid", "train"),
+        ("c.png", "normal", "test"),
+    }
+
+
+def test_class_folders_that_are_no_finding_of_the_chest_are_named(folders: Callable[..., Path]) -> None:
+    (note,) = Covidx(folders("Normal/a.png", "Cyst/b.png", "Stone/c.png", "Stone/d.png")).records().notes
+    assert note.startswith("3 images lie in class folders that are no finding known of chest X-rays (Cyst, Stone)")
+
+
+@pytest.mark.parametrize("name", ["COVID", "Lung_Opacity", "Viral Pneumonia", "PNEUMONIA", "TB", "COVID-19", "Edema"])
+def test_class_folders_of_chest_x_ray_sets_go_without_a_remark(name: str, folders: Callable[..., Path]) -> None:
+    assert Covidx(folders(f"{name}/a.png", "normal/b.png")).records().notes == []
+
+
 def test_sides_without_a_table_are_no_classes(folders: Callable[..., Path]) -> None:
     with pytest.raises(
         UserError, match=r"no train_split.txt beside train/, no metadata.csv, no class folders .*phantom"

@@ -39,7 +39,9 @@ def test_a_table_of_another_kind_is_said_to_be_ignored(tmp_path: Path, kidney_tr
     kidney_tree(tmp_path, patients=1, slices=1)
     (tmp_path / "kidneyData.csv").write_bytes(b"\xff\xfea,b\n1,2\n")
     source = KidneyCT(tmp_path)
-    assert "has no column 'path'" in source.records().notes[0]
+    (note,) = source.records().notes
+    assert "has no column 'path'" in note
+    assert note.endswith("it was not compared with the files")
 
 
 def test_other_folders_are_refused_by_name(tmp_path: Path) -> None:

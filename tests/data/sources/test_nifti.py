@@ -120,6 +120,65 @@ def test_a_table_says_labels_and_patients(ending: str, encoding: str, tmp_path: 
 
 
 @pytest.mark.parametrize(
+    ("files", "rows", "expected"),
+    [
+        (["a/1.nii.gz", "c/1.nii.gz"], ["a/1.nii.gz,ill,7"], ["ill", None]),
+        (["a/1.nii.gz", "c/1.nii.gz"], ["a/1,ill,7", "C\\1.nii,well,8"], ["ill", "well"]),
+        (["x/1.nii.gz"], ["a/1.nii.gz,ill,7", "x.nii,well,8", "x/2.nii,ill,1"], ["ill"]),
+        (["x/1.nii.gz", "x/2.nii.gz"], ["a/1.nii.gz,ill,7", "c/1.nii.gz,well,8", "2,ill,9"], [None, "ill"]),
+        (["1.nii", "a/1.nii"], ["1.nii,ill,7"], ["ill", None]),
+        (["1.nii", "1.nii.gz"], ["1.nii,ill,7", "1.nii.gz,well,8"], ["ill", "well"]),
+        (["1.nii"], ["1.nii,ill,7", "gone.nii,ill,7", "gone.nii,well,7"], ["ill"]),
+        (["1.nii", "2.nii"], ["1.nii,ill,7", "1.nii,ill,7", "1.nii,,7", "2.nii,well,8"], ["ill", "well"]),
+    ],
+)
+def test_a_row_labels_one_file_alone(
+    files: list[str], rows: list[str], expected: list[str | None], tmp_path: Path
+) -> None:
+    touch(tmp_path, *files)
+    (tmp_path / "t.csv").write_text("\n".join(["file,label,who", *rows]))
+    listing = NiftiFolder(tmp_path, table="t.csv", patient_column="who").records()
+    assert [record.label for record in listing.records] == expected
+    assert ("t.csv: 2 rows repeat the key of another" in listing.notes) == (len(rows) == 4)
+
+
+@pytest.mark.parametrize(
+    ("files", "rows", "message"),
+    [
+        (
+            ["1.nii"],
+            ["1.nii,ill,7", "1.nii,well,7"],
+            r"data\.table: t\.csv says label=ill and label=well of 1\.nii; keep",
+        ),
+        (
+            ["1.nii", "2.nii"],
+            ["1.nii,ill,7", "1.nii,well,7", "2.nii,ill,7", "2.nii,well,8", "gone.nii,ill,1", "gone.nii,well,1"],
+            r"of 1\.nii; keep the row that is right \(1 files more have such rows\)",
+        ),
+        (
+            ["1.nii"],
+            ["1.nii,ill,7", "1.NII,ill,8"],
+            r"t\.csv says who=7 and who=8 of 1\.nii; keep the row that is right",
+        ),
+        (
+            ["a/1.nii", "c/1.nii"],
+            ["1,ill,7"],
+            r"data\.table=t\.csv: the row 1 fits a/1\.nii and c/1\.nii; write its folder",
+        ),
+        (["1.nii", "1.mha"], ["1,ill,7"], r"t\.csv: the row 1 fits 1\.mha and 1\.nii; write its folder and ending"),
+        (["a/1.nii", "c/1.nii"], ["b/1.nii,ill,7"], "no row names one of the 2 images"),
+    ],
+)
+def test_rows_that_leave_open_what_is_meant_are_refused(
+    files: list[str], rows: list[str], message: str, tmp_path: Path
+) -> None:
+    touch(tmp_path, *files)
+    (tmp_path / "t.csv").write_text("\n".join(["file,label,who", *rows]))
+    with pytest.raises(UserError, match=message):
+        NiftiFolder(tmp_path, table="t.csv", patient_column="who").records()
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"unit": "HU"}, r"data\.unit=HU must be one of signal, hu"),

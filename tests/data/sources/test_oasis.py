@@ -78,6 +78,23 @@ def test_what_a_session_lacks_is_named(table: Callable[..., Path]) -> None:
     assert listing.notes == ["oasis_cross-sectional.csv: 4 sessions, 1 of them without a folder"]
 
 
+def test_sessions_that_stand_in_the_table_twice_are_one_or_rejected(table: Callable[..., Path]) -> None:
+    root = table(OAS1_0001_MR1="0", OAS1_0002_MR1="0")
+    with (root / "oasis_cross-sectional.csv").open("a") as file:
+        file.write("\nOAS1_0001_MR1,F,R,74,2,3,29,0.0,1344,0.743,1.306,N/A\nOAS1_0002_MR1,F,R,74,2,3,29,1,1,1,1,N/A\n")
+    session(root, "OAS1_0001_MR1")
+    session(root, "OAS1_0002_MR1")
+    listing = Oasis(root).records()
+    assert [(record.patient, record.label) for record in listing.records] == [("OAS1_0001", "nondemented")]
+    assert listing.rejected[0].reason.startswith(
+        "oasis_cross-sectional.csv says CDR=nondemented and CDR=mild of OAS1_0002_MR1; data.label_column=null"
+    )
+    assert listing.notes == [
+        "oasis_cross-sectional.csv: 2 sessions, 0 of them without a folder",
+        "oasis_cross-sectional.csv: 2 rows repeat the key of another",
+    ]
+
+
 def test_other_columns_are_classes_as_written_and_none_needs_no_table(table: Callable[..., Path]) -> None:
     root = table(OAS1_0001_MR1="0")
     session(root, "OAS1_0001_MR1")

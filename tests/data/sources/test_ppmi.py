@@ -61,7 +61,22 @@ def test_an_image_without_a_row_gets_what_its_subject_always_is(tree: Callable[.
     listing = Ppmi(root).records()
     assert [(record.patient, record.label) for record in listing.records] == [("1", "PD")]
     assert [entry.path.name.split("_")[1] for entry in listing.rejected] == ["2", "3"]
-    assert all("no table gives its Group; data.label_column=null" in entry.reason for entry in listing.rejected)
+    contradiction, silence = (entry.reason.partition("; data.label_column=null")[0] for entry in listing.rejected)
+    assert contradiction == "search.csv says Group=PD and Group=Control of subject 2"
+    assert silence == "no table gives its Group"
+
+
+def test_searches_that_repeat_an_image_are_one_and_those_that_contradict_reject_it(tree: Callable[..., Path]) -> None:
+    root = tree(image(1, 11), image(2, 21))
+    (root / "a.csv").write_text(rows(("I11", 1, "PD"), ("I21", 2, "PD")))
+    (root / "more").mkdir()
+    (root / "more" / "a.csv").write_text(rows((11, 1, "PD"), (21, 2, "Prodromal")))
+    listing = Ppmi(root).records()
+    assert [(record.patient, record.label) for record in listing.records] == [("1", "PD")]
+    (rejected,) = listing.rejected
+    assert rejected.path.name.endswith("I21.nii")
+    assert rejected.reason.startswith("a.csv, more/a.csv says Group=PD and Group=Prodromal of image 21; data.label")
+    assert "a.csv, more/a.csv: 2 rows repeat the key of another" in listing.notes
 
 
 def test_kinds_of_scan_are_counted_and_chosen_by_name(tree: Callable[..., Path]) -> None:
