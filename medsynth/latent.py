@@ -6,7 +6,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from medsynth.errors import UserError
 from medsynth.seeds import fold
+
+MODES = ("resample", "psi")
+LEAST = 0.01  # a smaller threshold accepts fewer than 0.8 % of the numbers
 
 
 def generator(seed: int, *words: int | str) -> torch.Generator:
@@ -45,6 +49,46 @@ class Draws:
         return drawn.to(rows.device, non_blocking=True)[rows]
 
 
-def latents(seed: int, first: int, count: int, dim: int) -> Float[Tensor, "count dim"]:
-    """Standard normal latents of images first ... first + count - 1: each depends on seed and number alone."""
-    return torch.stack([torch.randn(dim, generator=generator(seed, "image", k)) for k in range(first, first + count)])
+@dataclass(frozen=True)
+class Truncation:
+    """Latents nearer to the middle of their distribution: images more typical and less diverse.
+
+    mode: "resample" draws coordinates beyond `threshold` again until none is, the truncation trick of Brock et al. 2019
+        (arXiv:1809.11096, section 3.1); "psi" scales latents by `threshold`.
+    threshold: at least 0.01 standard deviations, or for "psi" a factor from 0 to 1; 1 changes nothing there.
+    """
+
+    threshold: float | int
+    mode: str = "resample"
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise UserError(f"truncation_mode={self.mode} is unknown; choices: {', '.join(MODES)}")
+        is_number = isinstance(self.threshold, int | float) and not isinstance(self.threshold, bool)
+        if self.mode == "psi" and not (is_number and 0 <= self.threshold <= 1):
+            raise UserError(f"truncation={self.threshold} must be a factor from 0 to 1 with truncation_mode=psi")
+        if self.mode == "resample" and not (is_number and self.threshold >= LEAST):
+            raise UserError(f"truncation={self.threshold} must be a number of at least {LEAST}, or null for none")
+
+    def __call__(self, latent: Float[Tensor, " dim"], random: torch.Generator) -> Float[Tensor, " dim"]:
+        """The truncated latent; further numbers come from `random`, the latent's own stream."""
+        if self.mode == "psi":
+            return latent * self.threshold
+        while (beyond := latent.abs() > self.threshold).any():
+            latent = torch.where(beyond, torch.randn(len(latent), generator=random), latent)
+        return latent
+
+
+def latents(
+    seed: int, first: int, count: int, dim: int, *, truncation: Truncation | None = None
+) -> Float[Tensor, "count dim"]:
+    """Standard normal latents of images first ... first + count - 1: each depends on seed and number alone.
+
+    truncation: None for none.
+    """
+    return torch.stack([_latent(generator(seed, "image", k), dim, truncation) for k in range(first, first + count)])
+
+
+def _latent(random: torch.Generator, dim: int, truncation: Truncation | None) -> Float[Tensor, " dim"]:
+    latent = torch.randn(dim, generator=random)
+    return latent if truncation is None else truncation(latent, random)

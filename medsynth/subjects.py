@@ -13,6 +13,7 @@ from numpy import ndarray
 from PIL import Image
 from torch import Tensor
 
+from medsynth.attributes import Attributes
 from medsynth.checkpoint import TRUSTED, LoadedRun, check_targets, load_run
 from medsynth.data.decode import strict_pillow
 from medsynth.data.intensity import Grey
@@ -20,7 +21,7 @@ from medsynth.data.pack import Pack, to_float
 from medsynth.data.picture import BadImage
 from medsynth.data.prepare_pack import prepare_pack
 from medsynth.data.render import Decoder, decode
-from medsynth.data.sources.source import is_image, last_number, walk_files
+from medsynth.data.sources.source import is_image, last_number, walk_files, without_masks
 from medsynth.errors import UserError, say
 from medsynth.metrics.halves import halves
 from medsynth.metrics.real import real_halves, real_sets
@@ -86,7 +87,14 @@ def run_subject(loaded: LoadedRun, pack: Pack, *, count: int, seed: int, batch_s
         )
     if sets.held_out is None:
         warnings.append("the training images are of one patient or series, so they have no second half to compare with")
-    fake = Synthetic(loaded.model, n=len(real_halves(pack, count=count)[0]), seed=seed, batch_size=batch_size)
+    fake = Synthetic(
+        loaded.model,
+        n=len(real_halves(pack, count=count)[0]),
+        seed=seed,
+        batch_size=batch_size,
+        channels=len(loaded.ranges),
+        attributes=loaded.attributes,
+    )
     return Subject(
         reference=sets.reference,
         held_out=sets.held_out,
@@ -103,19 +111,31 @@ def run_subject(loaded: LoadedRun, pack: Pack, *, count: int, seed: int, batch_s
 
 @dataclass(frozen=True)
 class Synthetic:
-    """The images 0 ... n - 1 of a model and seed, made anew at each iteration."""
+    """The images 0 ... n - 1 of a model and seed, made anew at each iteration.
+
+    channels: how many of an image's are judged, the first ones; a mask behind them is not.
+    attributes: what images are conditioned on, as often as in training.
+    """
 
     model: Any
     n: int
     seed: int
     batch_size: int
+    channels: int
+    attributes: Attributes | None = None
 
     def __iter__(self) -> Iterator[Float[Tensor, "b c h w"]]:
-        return synthesise(self.model, n=self.n, seed=self.seed, batch_size=self.batch_size)
+        for images in self._made(n=self.n, batch_size=self.batch_size):
+            yield images[:, : self.channels]
 
     def image(self, number: int) -> Float[Tensor, "c h w"]:
         """Image number k alone."""
-        return next(synthesise(self.model, n=1, seed=self.seed, first=number))[0]
+        return next(self._made(n=1, batch_size=1, first=number))[0, : self.channels]
+
+    def _made(self, *, n: int, batch_size: int, first: int = 0) -> Iterator[Float[Tensor, "b d h w"]]:
+        return synthesise(
+            self.model, n=n, seed=self.seed, first=first, batch_size=batch_size, attributes=self.attributes
+        )
 
 
 # ---------------------------------------------------------------------------------------------------- folders
@@ -135,6 +155,9 @@ def folder_subject(
     ]
     named = {"real": real, "fake": fake} | ({"unseen": unseen} if unseen else {})
     listed = {key: list_images(key, folder) for key, folder in named.items()}
+    for key in listed:
+        listed[key], masks = without_masks(listed[key])
+        warnings += [f"{key}: {len(masks):,} masks beside their images (*_mask) are not judged"] if masks else []
     side = resolution or common_side(listed)
     decoder = Decoder(side, channels, 8, "pad", Grey())
     for key in listed:

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
-from medsynth.checkpoint import load_run
+from medsynth.checkpoint import LoadedRun, load_run
 from medsynth.errors import UserError
-from medsynth.export import NOTICE, to_uint16
+from medsynth.export import NOTICE, Exporter, to_uint16
 from medsynth.generate import generate
+from medsynth.generate import opened as opened_words
 from medsynth.sampling import synthesise
 
 Run = Callable[..., dict[str, Any]]
@@ -113,6 +115,115 @@ def test_colour_is_not_lost_in_a_format_that_holds_grey(run: Run, tmp_path: Path
         generate(options(coloured, tmp_path / "out", format="dicom"))
     generate(options(coloured, tmp_path / "out", n=1))
     assert pixels(tmp_path / "out/synthetic/000000.png").shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ({}, {"format": "nifti"}, "holds images of format=png bits=8; choose another folder"),
+        ({"format": "dicom"}, {"format": "nifti"}, "holds images of format=dicom"),
+        ({}, {"bits": 16}, "holds images of format=png bits=8"),
+        ({}, {"truncation": 0.5}, "holds images of truncation=None"),
+        ({"truncation": 0.5}, {"truncation": 0.6}, "holds images of truncation=0.5"),
+    ],
+)
+def test_a_folder_holds_images_of_one_kind(
+    before: dict[str, Any], after: dict[str, Any], message: str, trained: str, tmp_path: Path
+):
+    generate(options(trained, tmp_path / "out", n=1, **before))
+    with pytest.raises(UserError, match=message):
+        generate(options(trained, tmp_path / "out", n=1, **after))
+
+
+def test_truncated_images_are_others_and_the_provenance_says_so(trained: str, tmp_path: Path):
+    for name, truncation in (("plain", None), ("cut", 0.3)):
+        generate(options(trained, tmp_path / name, n=1, truncation=truncation, truncation_mode="psi"))
+    plain, cut = (pixels(tmp_path / f"{name}/synthetic/000000.png") for name in ("plain", "cut"))
+    assert not np.array_equal(plain, cut)
+    facts = json.loads((tmp_path / "cut/provenance.json").read_text())
+    assert (facts["truncation"], facts["truncation_mode"]) == (0.3, "psi")
+    assert "truncation" not in json.loads((tmp_path / "plain/provenance.json").read_text())
+
+
+def joint(trained: str, **changes: Any) -> LoadedRun:
+    """A run whose images have a mask behind their one channel."""
+    run = load_run(trained)
+    return replace(run, config={**run.config, "data": {**run.config["data"], "mask_channel": True}}, **changes)
+
+
+def pair() -> torch.Tensor:
+    """A grey ramp with a mask of its right half, less sure at its edge, and a speck of it on the top left."""
+    image = torch.linspace(-1, 1, 16).repeat(16, 1)
+    mask = torch.full((16, 16), -0.9)
+    mask[:, 8:], mask[0, 0], mask[:, 7] = 0.8, 0.01, -0.01
+    return torch.stack([image, mask])
+
+
+@pytest.mark.parametrize("kind", ["png", "nifti", "dicom"])
+def test_a_mask_lies_beside_its_image_in_its_format_binarised_at_nought(kind: str, trained: str, tmp_path: Path):
+    exporter = Exporter(tmp_path / "out", run=joint(trained), seed=0, format=kind, bits=8)
+    path = exporter.write(pair(), 3)
+    exporter.close()
+    image, mask = opened(path), opened(path.with_name(path.name.replace("000003", "000003_mask")))
+    expected = (pair()[1] > 0).numpy()
+    assert expected.sum() == 16 * 8 + 1
+    assert np.array_equal(mask, expected * (255 if kind == "png" else 1))
+    assert image.shape == mask.shape
+    with (tmp_path / "out/manifest.csv").open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert row["mask"] == f"synthetic/000003_mask{'.nii.gz' if kind == 'nifti' else path.suffix}"
+
+
+def opened(path: Path) -> np.ndarray:
+    """The picture in a file, its first row at the top."""
+    if path.name.endswith(".nii.gz"):
+        return np.asarray(nibabel.load(path).dataobj)[:, ::-1, 0].T  # type: ignore[attr-defined]
+    return pydicom.dcmread(path).pixel_array if path.suffix == ".dcm" else pixels(path)
+
+
+def test_dicom_masks_are_a_series_of_their_own_in_the_study(trained: str, tmp_path: Path):
+    exporter = Exporter(tmp_path / "out", run=joint(trained), seed=0, format="dicom", bits=8)
+    path = exporter.write(pair(), 0)
+    image, mask = pydicom.dcmread(path), pydicom.dcmread(path.with_name("000000_mask.dcm"))
+    assert image.StudyInstanceUID == mask.StudyInstanceUID
+    assert image.SeriesInstanceUID != mask.SeriesInstanceUID
+    assert image.SOPInstanceUID != mask.SOPInstanceUID
+    assert mask.PatientID == "SYNTHETIC"
+
+
+def test_nifti_masks_lie_on_their_image(trained: str, tmp_path: Path):
+    exporter = Exporter(tmp_path / "out", run=joint(trained, spacing=[0.5, 0.7, 3.0]), seed=0, format="nifti", bits=8)
+    path = exporter.write(pair(), 0)
+    image, mask = nibabel.load(path), nibabel.load(path.with_name("000000_mask.nii.gz"))
+    assert np.array_equal(image.affine, mask.affine)  # type: ignore[attr-defined]
+    assert mask.get_data_dtype() == np.uint8  # type: ignore[attr-defined]
+
+
+def test_each_class_has_a_folder_and_covariates_stand_in_the_manifest(trained: str, tmp_path: Path):
+    run = replace(load_run(trained), class_names=["mild", "../../up", "a/b", "a_B"])
+    exporter = Exporter(tmp_path / "out", run=run, seed=0, format="png", bits=8)
+    for number, label in enumerate(run.class_names):
+        exporter.write(torch.zeros(1, 16, 16), number, label=label, covariates={"age": 60.5})
+    exporter.close()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == [
+        "_.._up", "a_B-3", "a_b", "mild",
+    ]  # fmt: skip
+    with (tmp_path / "out/manifest.csv").open(newline="") as stream:
+        rows = {row["class"]: row for row in csv.DictReader(stream)}
+    assert rows["a/b"]["file"] == "a_b/000002.png"
+    assert rows["mild"]["age"] == "60.5"
+
+
+def test_what_an_unconditional_model_does_not_take_is_refused(trained: str, tmp_path: Path):
+    for asked in ({"label": "lying"}, {"covariates": {"age": 60}}):
+        with pytest.raises(UserError, match="is not conditioned on"):
+            generate(options(trained, tmp_path / "out", **asked))
+    with pytest.raises(UserError, match="truncation=0 must be"):
+        generate(options(trained, tmp_path / "out", truncation=0))
+
+
+def test_covariates_can_be_typed_as_knobs():
+    assert opened_words(["n=3", "covariates.age=60", "run=x"]) == ["n=3", "++covariates.age=60", "run=x"]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
 """Judging while training: the suite of `metrics=` every so many images, and the best checkpoint by one figure."""
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from pytorch_lightning import Callback, Trainer
+from torch import Tensor
 
+from medsynth.attributes import Attributes
 from medsynth.callbacks.checkpoints import Checkpoints
 from medsynth.data.pack import Pack
 from medsynth.errors import say
@@ -17,7 +20,7 @@ from medsynth.synthesis import SynthesisModule
 
 
 class Evaluation(Callback):
-    """Judges the averaged generator every `every` images; 0, or `metrics=none`, judges nothing.
+    """Judges the averaged generator every `every` images; 0, or `metrics=none`, judges nothing. Masks are not judged.
 
     Args:
         pack: real images; its training split is divided into halves of different patients, as in the evaluate verb.
@@ -34,6 +37,7 @@ class Evaluation(Callback):
         self.pack, self.metrics, self.checkpoints = pack, {**metrics, "count": count}, checkpoints
         self.settings = settings(self.metrics)
         self.every, self.seed = every if self.settings.count else 0, seed
+        self.attributes = Attributes.of(pack)
         self._yardstick: Yardstick | None = None
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -49,7 +53,7 @@ class Evaluation(Callback):
         start = time.perf_counter()
         # The real side is measured once a process.
         self._yardstick = self._yardstick or yardstick(self.pack, self.metrics, device=module.device)
-        judgement = self._yardstick.judge(synthesise(module, n=self.settings.count, seed=self.seed))
+        judgement = self._yardstick.judge(self._images(module))
         figures = scalars(judgement)
         seconds = time.perf_counter() - start
         row = {"images_seen": module.clock.images_seen, **{f"val/{key}": value for key, value in figures.items()}}
@@ -59,3 +63,8 @@ class Evaluation(Callback):
         say(f"judged at {module.clock.images_seen:,} images in {seconds:.1f} s: {shown}")
         entry = find(judgement, self.settings.monitor) if self.settings.monitor else None
         return entry["value"] if entry else None
+
+    def _images(self, module: SynthesisModule) -> Iterator[Tensor]:
+        """Synthetic images without their masks, labels and covariates as often as in training."""
+        for images in synthesise(module, n=self.settings.count, seed=self.seed, attributes=self.attributes):
+            yield images[:, : self.pack.channels]

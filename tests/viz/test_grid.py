@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from medsynth.viz.grid import grid, side_by_side, to_bytes
+from medsynth.viz.grid import beside_masks, grid, side_by_side, to_bytes
 
 
 def test_bytes_span_black_to_white_and_round():
@@ -24,3 +25,15 @@ def test_channels_that_are_no_colours_stand_side_by_side():
     assert shown.shape == (1, 1, 8, 32)
     assert [shown[0, 0, 3, 8 * k + 4].item() for k in range(4)] == [-1.0, 0.0, 0.5, 1.0]
     assert torch.equal(side_by_side(images[:, :3]), images[:, :3])
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_masks_stand_to_the_right_of_their_image(channels: int):
+    images = torch.full((2, channels + 1, 8, 8), -1.0)
+    images[:, -1] = 1.0
+    shown = beside_masks(images, 1)
+    panels = 1 if channels in (1, 3) else channels
+    assert shown.shape == (2, 3 if channels == 3 else 1, 8, 8 * (panels + 1))
+    assert (shown[..., -8:] == 1).all()
+    assert (shown[..., :-8] == -1).all()
+    assert torch.equal(beside_masks(images[:, :1], 0), images[:, :1])
