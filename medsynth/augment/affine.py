@@ -52,10 +52,10 @@ def affine(view: Num[Tensor, "b c h w"], matrix: Float[Tensor, "b 2 3"]) -> Num[
     Floats are interpolated bilinearly; of integers, which are labels, the nearest is taken. Outside the view its border
     pixels are repeated, so nothing darker than the image, and no label that is not there, appears.
     """
-    return _sampled(view, _grid(matrix, width=view.shape[-1], height=view.shape[-2]))
+    return _sampled(view, sampling_grid(matrix, width=view.shape[-1], height=view.shape[-2]))
 
 
-def _grid(matrix: Float[Tensor, "b 2 3"], *, width: int, height: int) -> Float[Tensor, "b h w 2"]:
+def sampling_grid(matrix: Float[Tensor, "b 2 3"], *, width: int, height: int) -> Float[Tensor, "b h w 2"]:
     """Where each pixel of the result looks, in grid_sample's units.
 
     Made element by element, because a batched matrix product may round differently in batches of other sizes; scaled
@@ -98,7 +98,7 @@ class Affine:
         # Sines and cosines of the whole global batch, then this rank's rows: vectorised functions may round the last
         # elements of a shorter tensor differently.
         matrix = self.parameters(draws).matrix(width=width, height=height)
-        grid = _grid(matrix.to(rows.device, non_blocking=True)[rows], width=width, height=height)
+        grid = sampling_grid(matrix.to(rows.device, non_blocking=True)[rows], width=width, height=height)
         return {name: _sampled(view, grid) for name, view in views.items()}
 
     def parameters(self, draws: Draws) -> AffineParameters:
