@@ -13,6 +13,7 @@ class Batch(TypedDict):
     row: place of each sample in the *global* batch, 0 <= row < batch_size. All randomness of training is drawn
         for the global batch and sliced by row, which makes it independent of ranks and micro-batches.
     label: class index into the pack's `class_names`, where the dataset provides labels.
+    covariates: continuous conditions such as age or slice position, in [-1, 1], in the order of `data.covariates`.
     mask: labels of each pixel, where the dataset provides them.
     condition: what an image is to be made from, in [-1, 1]; of an unpaired dataset, an image of the other set.
     """
@@ -20,6 +21,7 @@ class Batch(TypedDict):
     image: Float[Tensor, "b c h w"]
     row: Int[Tensor, " b"]
     label: NotRequired[Int[Tensor, " b"]]
+    covariates: NotRequired[Float[Tensor, "b k"]]
     mask: NotRequired[UInt8[Tensor, "b 1 h w"]]
     condition: NotRequired[Float[Tensor, "b d h w"]]
 
@@ -29,6 +31,7 @@ class Request(TypedDict):
 
     latent: Float[Tensor, "b d"]
     label: NotRequired[Int[Tensor, " b"]]
+    covariates: NotRequired[Float[Tensor, "b k"]]
 
 
 def micro_batches(batch: Batch, count: int) -> list[Batch]:

@@ -13,10 +13,11 @@ import torch
 from hydra.errors import HydraException
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from medsynth.attributes import Attributes
 from medsynth.errors import Failure, UserError
 from medsynth.synthesis import SynthesisModule
 
-FORMAT = 2  # of the "run" entry below
+FORMAT = 3  # of the "run" entry below
 # What a configuration from a run directory may build. Anything else could run a stranger's code.
 TRUSTED = (
     "medsynth.models.",
@@ -35,7 +36,8 @@ class LoadedRun:
 
     intensity: config of the codec of its images.  ranges: the values of -1 and 1, one pair a channel; of a codec that
     is fitted to each volume, the median of the training data.  spacing: median millimetres from row to row, column to
-    column and slice to slice of the training data; None where nobody knows.
+    column and slice to slice of the training data; None where nobody knows.  attributes: labels and covariates of the
+    training images.
     """
 
     model: SynthesisModule
@@ -48,6 +50,7 @@ class LoadedRun:
     intensity: dict[str, Any]
     ranges: list[list[float]]
     spacing: list[float] | None
+    attributes: Attributes
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -128,6 +131,7 @@ def load_run(run: Path | str, *, checkpoint: str = "last") -> LoadedRun:
         intensity=facts["intensity"],
         ranges=facts["ranges"],
         spacing=facts["spacing"],
+        attributes=Attributes.of_plain(facts["attributes"]),
     )
 
 
@@ -142,6 +146,25 @@ def build_model(config: dict[str, Any], *, trusted: Iterable[str] | None = None)
     if trusted is not None:
         check_targets(config, tuple(trusted))
     return instantiate(config, _convert_="all")
+
+
+def fit_to_data(config: Any, *, channels: int, classes: int, covariates: int) -> Any:
+    """A model's configuration with every null of these names filled in: a shape is a fact of the data, no choice.
+
+    channels: of an image, masks included.  classes: 0 without labels.  covariates: their number.
+    Raises UserError where a conditional network would have nothing to be conditioned on.
+    """
+    facts = {"channels": channels, "classes": classes, "covariates": covariates}
+    if isinstance(config, list):
+        return [fit_to_data(value, **facts) for value in config]
+    if not isinstance(config, dict):
+        return config
+    if config.get("classes", 0) is None and classes == covariates == 0:
+        raise UserError("the model needs labels or data.covariates; class folders or a table of labels give labels")
+    return {
+        key: facts[key] if key in facts and value is None else fit_to_data(value, **facts)
+        for key, value in config.items()
+    }
 
 
 def check_targets(config: Any, trusted: tuple[str, ...]) -> None:

@@ -27,8 +27,8 @@ class Average(nn.Module):
         self.network = copy.deepcopy(network).requires_grad_(False).eval()
         self._source = (network,)  # in a tuple, so that the trained network is not registered twice
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        return self.network(*inputs)
+    def forward(self, *inputs: Tensor, **given: Tensor) -> Tensor:
+        return self.network(*inputs, **given)
 
     def train(self, mode: bool = True) -> "Average":
         return super().train(False)

@@ -16,11 +16,12 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from medsynth.augment.critic_augment import CriticAugment
 from medsynth.batch import Batch, Request, micro_batches
 from medsynth.clock import Clock
 from medsynth.ema import Average
@@ -28,6 +29,7 @@ from medsynth.errors import UserError
 from medsynth.latent import Draws
 from medsynth.seeds import fold
 
+Image = Float[Tensor, "b c h w"] | tuple[Float[Tensor, "b c _ _"], ...]  # or the levels of a pyramid, coarse to fine
 Terms = dict[str, Tensor]  # named loss terms, scalars: their sum is minimised, each one is logged
 
 
@@ -58,6 +60,9 @@ class Training:
 
     accumulate: micro-batches per batch; gradients are averaged over them, so but for batch norm only memory changes.
     clip_norm: largest gradient norm of a player, None for no clipping.
+    lr_half_life: images after which every learning rate is halved, exponentially; None for constant ones.
+    critic_augment: what changes all images, real and fake, on their way to a critic; None for nothing.
+    mask_channels: last channels of an image that are masks, which colours never change.
     """
 
     batch_size: int
@@ -65,6 +70,16 @@ class Training:
     optimizers: Mapping[str, Callable[..., torch.optim.Optimizer]]
     accumulate: int = 1
     clip_norm: float | None = None
+    lr_half_life: int | None = None
+    critic_augment: CriticAugment | None = None
+    mask_channels: int = 0
+
+    def optimizer(self, player: str) -> Callable[..., torch.optim.Optimizer]:
+        """That of the player, or of its kind: "critic" for a player "critic/16" without one of its own."""
+        found = self.optimizers.get(player) or self.optimizers.get(player.partition("/")[0])
+        if found is None:
+            raise UserError(f"optimizer has no entry for the player {player}; it has {', '.join(self.optimizers)}")
+        return found
 
 
 class SynthesisModule(LightningModule, ABC):
@@ -79,6 +94,7 @@ class SynthesisModule(LightningModule, ABC):
         self.automatic_optimization = False
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
+        self._judged: list[tuple[Tensor, Tensor]] = []
 
     @abstractmethod
     def players(self) -> dict[str, list[nn.Module]]:
@@ -99,13 +115,10 @@ class SynthesisModule(LightningModule, ABC):
 
     def begin(self, training: Training) -> None:
         """Give the module its training configuration and a clock at zero; before `Trainer.fit`."""
-        if missing := self.players().keys() - training.optimizers.keys():
-            known = ", ".join(training.optimizers)
-            raise UserError(f"optimizer has no entry for the player {', '.join(sorted(missing))}; it has {known}")
         self.phases()  # a wrong cadence is refused here
         for name in self.players():
             try:
-                training.optimizers[name](self.weights(name))
+                training.optimizer(name)(self.weights(name))
             except (ValueError, TypeError) as error:
                 raise UserError(f"optimizer.{name}: {error}") from None
         self.training_config = training
@@ -113,11 +126,15 @@ class SynthesisModule(LightningModule, ABC):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """One optimizer a player, in the order of `players()`."""
-        return [self.training_config.optimizers[name](self.weights(name)) for name in self.players()]
+        optimizers = [self.training_config.optimizer(name)(self.weights(name)) for name in self.players()]
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+            group["initial_lr"] = group["lr"]
+        return optimizers
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Let every phase that is due on this batch move its player, then count the batch."""
         self._seed_dropout()
+        self._decay()
         for phase in self.phases():
             if self.clock.due(phase.every):
                 terms = self._move(phase, batch)
@@ -125,6 +142,7 @@ class SynthesisModule(LightningModule, ABC):
                 self.on_phase_end(phase, terms)
                 # training_step is one autocast region, whose half precision weights are those before the step
                 torch.clear_autocast_cache()
+        self._adapt()
         self._average()
         self.clock.advance()
 
@@ -151,6 +169,21 @@ class SynthesisModule(LightningModule, ABC):
         if self.training_config.clip_norm is not None:
             weights = [weight for group in optimizer.param_groups for weight in group["params"]]
             nn.utils.clip_grad_norm_(weights, self.training_config.clip_norm)
+
+    def _decay(self) -> None:
+        """Learning rates as a function of the clock alone, so that a resumed run has the same."""
+        if self.training_config.lr_half_life is not None:
+            factor = 0.5 ** (self.clock.images_seen / self.training_config.lr_half_life)
+            for name in self.players():
+                for group in self._optimizer(name).param_groups:
+                    group["lr"] = group["initial_lr"] * factor
+
+    def _adapt(self) -> None:
+        """Tell the critic's augmentation, once a batch, what critics said of real and fake images."""
+        if self._judged and self.training_config.critic_augment is not None:
+            real, fake = (torch.cat(logits) for logits in zip(*self._judged, strict=True))
+            self.training_config.critic_augment.adapt(real, fake, batch_size=self.clock.batch_size)
+        self._judged = []
 
     def _average(self) -> None:
         """Let the averages follow, once for the batches since their player last moved."""
@@ -197,6 +230,20 @@ class SynthesisModule(LightningModule, ABC):
         """The randomness of the batch at hand."""
         return Draws(self.training_config.seed, self.clock.images_seen, self.clock.batch_size)
 
+    def see(self, image: Image, rows: Int[Tensor, " b"], name: str) -> Image:
+        """What a critic gets to see of images, or of each level of a pyramid; equal names see through equal changes."""
+        augment, masks = self.training_config.critic_augment, self.training_config.mask_channels
+        if augment is None:
+            return image
+        if isinstance(image, tuple):
+            side = image[-1].shape[-1]
+            return tuple(augment(level, self.draws, rows, name=name, masks=masks, side=side) for level in image)
+        return augment(image, self.draws, rows, name=name, masks=masks)
+
+    def heard(self, real: Float[Tensor, " b"], fake: Float[Tensor, " b"]) -> None:
+        """A critic's phase reports its logits, which an adaptive critic_augment follows."""
+        self._judged.append((real.detach(), fake.detach()))
+
     def weights(self, player: str) -> list[nn.Parameter]:
         """The player's parameters."""
         return [weight for network in self.players()[player] for weight in network.parameters()]
@@ -237,7 +284,11 @@ class SynthesisModule(LightningModule, ABC):
         # Lightning's loop state counts epochs and optimizer steps; the clock replaces it.
         checkpoint.pop("loops", None)
         checkpoint["clock"] = {"images_seen": self.clock.images_seen, "batches_seen": self.clock.batches_seen}
+        if self.training_config.critic_augment is not None:
+            checkpoint["critic_augment"] = self.training_config.critic_augment.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if hasattr(self, "clock"):
             self.clock = Clock(self.training_config.batch_size, **checkpoint["clock"])
+            if self.training_config.critic_augment is not None:
+                self.training_config.critic_augment.load_state(checkpoint["critic_augment"])

@@ -20,7 +20,7 @@ PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 STRATEGIES = ("auto", "ddp", "ddp_fork")  # ddp_fork: for tests and notebooks, on a CPU
 KNOBS = """
 model data resolution batch_size images seed run_dir log_every sample_every evaluate_every checkpoint_every
-accumulate clip_norm optimizer augment degrade metrics trainer logger
+accumulate clip_norm lr_half_life optimizer augment critic_augment degrade metrics trainer logger
 """
 
 
@@ -44,11 +44,13 @@ def train(config: dict[str, Any], *, choices: dict[str, str], overrides: list[st
     check(config)
     directory = _directory(config, choices=choices, overrides=overrides)
 
+    from medsynth.checkpoint import fit_to_data
     from medsynth.data.prepare_pack import prepare_pack
 
     pack = prepare_pack(config["data"], resolution=config["resolution"], augment=config["augment"])
     config = {**config, "choices": choices, "run_dir": str(directory.path)}
     config["data"] = {**config["data"], "content": pack.content}
+    config["model"] = fit_to_data(config["model"], **pack.shape_facts())
     _check_data(config, pack)
     if is_rank_zero():
         directory.check(config)
@@ -70,6 +72,8 @@ def check(config: dict[str, Any]) -> None:
         check_whole(config, name, least=1)
     for name in ("seed", "sample_every", "evaluate_every", "checkpoint_every"):
         check_whole(config, name, least=0)
+    if config["lr_half_life"] is not None:
+        check_whole(config, "lr_half_life", least=1)
     clip = config["clip_norm"]
     if clip is not None and not (isinstance(clip, int | float) and clip > 0):
         raise UserError(f"clip_norm={clip} must be above 0, or null for no clipping")
@@ -128,28 +132,36 @@ def _model(config: dict[str, Any], pack: "Pack") -> "SynthesisModule":
 
     torch.manual_seed(fold(config["seed"], "weights"))
     model = build_model(config["model"])
-    provides = pack.provides | ({"condition"} if config["degrade"].get("_target_") else set())
-    if missing := model.needs - provides:
-        names = config["choices"]
-        raise UserError(
-            f"model={names['model']} needs {', '.join(sorted(missing))}s, data={names['data']} provides only "
-            f"{', '.join(sorted(provides))}s; class folders or a labels file give labels"
-        )
-    if config["degrade"].get("_target_") and "condition" not in model.needs:
-        raise UserError(
-            f"degrade= makes a condition, which model={config['choices']['model']} does not take: degrade=none"
-        )
-    optimizers = _build(config["optimizer"])
+    _check_needs(model, pack, config)
+    critic_augment = _build(config["critic_augment"]) if config["critic_augment"].get("_target_") else None
+    if critic_augment is not None and not any(player.startswith("critic") for player in model.players()):
+        raise UserError(f"critic_augment= acts on what a critic sees, and model={config['choices']['model']} has none")
     model.begin(
         Training(
             batch_size=config["batch_size"],
             seed=config["seed"],
-            optimizers=optimizers,
+            optimizers=_build(config["optimizer"]),
             accumulate=config["accumulate"],
             clip_norm=config["clip_norm"],
+            lr_half_life=config["lr_half_life"],
+            critic_augment=critic_augment,
+            mask_channels=int(pack.mask_channel),
         )
     )
     return model
+
+
+def _check_needs(model: "SynthesisModule", pack: "Pack", config: dict[str, Any]) -> None:
+    """Refuse data that lacks what the model needs, and a condition that it would ignore."""
+    names, degrades = config["choices"], bool(config["degrade"].get("_target_"))
+    provides = pack.provides | ({"condition"} if degrades else set())
+    if missing := model.needs - provides:
+        raise UserError(
+            f"model={names['model']} needs {', '.join(sorted(missing))}s, data={names['data']} provides only "
+            f"{', '.join(sorted(provides))}s; class folders or a labels file give labels"
+        )
+    if degrades and "condition" not in model.needs:
+        raise UserError(f"degrade= makes a condition, which model={names['model']} does not take: degrade=none")
 
 
 def _build(config: Any) -> Any:
@@ -199,6 +211,7 @@ def _assemble(
     from pytorch_lightning import Trainer
 
     from medsynth import __version__
+    from medsynth.attributes import Attributes
     from medsynth.callbacks.checkpoints import Checkpoints
     from medsynth.callbacks.evaluation import Evaluation
     from medsynth.callbacks.journal import Journal
@@ -210,13 +223,14 @@ def _assemble(
 
     check_logger(config["logger"])
     _quieten_lightning()
-    images = config["images"]
+    images, attributes = config["images"], Attributes.of(pack)
     facts = {
         "config": config,
         "class_names": pack.class_names,
         "intensity": pack.intensity,
         "ranges": pack.ranges(),
         "spacing": list(pack.spacing) if pack.spacing else None,
+        "attributes": attributes.plain(),
         "pack_key": pack.key,
         "pack_content": pack.content,
         "version": __version__,
@@ -229,8 +243,10 @@ def _assemble(
         seed=config["seed"],
         every=config["sample_every"],
         images=images,
-        real=pack.tensor(pack.splits["train"][:: max(1, len(pack.splits["train"]) // 64)][:64]),
+        real=pack.targets(pack.splits["train"][:: max(1, len(pack.splits["train"]) // 64)][:64]),
         real_to_loggers=config["logger"].get("real_images", False),
+        attributes=attributes,
+        masks=int(pack.mask_channel),
     )
     judge = Evaluation(pack, config["metrics"], checkpoints, every=config["evaluate_every"], seed=config["seed"])
     trainer = Trainer(

@@ -1,6 +1,7 @@
 """Images, configurations and runs that the tests make themselves."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,8 @@ from PIL import Image
 torch.set_num_threads(1)  # two pytest workers share two cores
 
 CHOICES = {"model": "wgan_gp", "data": "image_folder"}
+TINY = {"width": "4", "widths": "[8,8]"}
 SMALL = ["resolution=16", "batch_size=8", "images=64", "trainer=cpu", "metrics=none", "sample_every=0"]
-NARROW = {
-    "gan": ["model.generator.widths=[16]", "model.critic.widths=[16]"],
-    "dcgan": ["model.generator.width=4", "model.critic.width=4"],
-    "wgan_gp": ["model.generator.width=4", "model.critic.width=4"],
-}
-
 Compose = Callable[..., dict[str, Any]]
 
 
@@ -45,6 +41,25 @@ def image_root(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
+@cache
+def narrow(model: str) -> list[str]:
+    """Overrides that make a model tiny: every `width` of its configuration is 4, and all `widths` are two of 8."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from medsynth.cli import conf_dir
+
+    def found(config: Any, path: str) -> list[str]:
+        if not isinstance(config, dict):
+            return []
+        own = [f"{path}.{key}={value}" for key, value in TINY.items() if key in config]
+        return [*own, *(word for key, value in config.items() for word in found(value, f"{path}.{key}"))]
+
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config: Any = OmegaConf.to_container(compose("train", overrides=[f"model={model}"]))
+    return found(config["model"], "model")
+
+
 @pytest.fixture
 def compose(image_root: Path) -> Compose:
     """Composes a verb's configuration from conf/ and overrides: the smallest training by default, plain Python."""
@@ -55,7 +70,14 @@ def compose(image_root: Path) -> Compose:
     from medsynth.cli import conf_dir
 
     def build(*overrides: str, model: str = "wgan_gp") -> dict[str, Any]:
-        words = [f"model={model}", *NARROW[model], "data=image_folder", f"data.root={image_root}", *SMALL, *overrides]
+        words = [
+            f"model={model}",
+            *narrow(model),
+            "data=image_folder",
+            f"data.root={image_root}",
+            *SMALL,
+            *overrides,
+        ]
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             config: Any = OmegaConf.to_container(hydra_compose("train", overrides=words), resolve=True)
         return config

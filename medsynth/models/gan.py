@@ -1,4 +1,4 @@
-"""The adversarial game with one loss for each side: GAN, DCGAN and their kin."""
+"""The adversarial game with one loss for each side: GAN, DCGAN, LSGAN, CGAN, hinge and projection GANs."""
 
 import torch
 from torch import nn
@@ -6,6 +6,7 @@ from torch import nn
 from medsynth.batch import Batch
 from medsynth.losses import AdversarialLoss
 from medsynth.models.noise_to_image import NoiseToImage
+from medsynth.penalties import zero_centred_penalty
 from medsynth.synthesis import Phase, Terms
 
 
@@ -15,10 +16,16 @@ class GAN(NoiseToImage):
         for every batch
             critic:     z ~ N(0, I);  minimise loss.critic(D(x), D(G(z)))
             generator:  z ~ N(0, I);  minimise loss.generator(D(G(z)))
+        and, where r1_weight is not 0, for every r1_every-th batch (Mescheder et al. 2018, arXiv:1801.04406)
+            critic:     minimise  r1_weight / 2 E |grad D(x)|^2
+
+    Conditional networks see the label y and covariates too: D(x, y) and G(z, y) (Mirza & Osindero 2014,
+    arXiv:1411.1784); the generator is asked for those of the real images.
 
     Args:
         loss: both sides' losses on logits.
         n_critic: critic steps a generator step.
+        r1_weight: gamma of R1.  r1_every: batches from one R1 step to the next; its gradient is multiplied by that.
     """
 
     def __init__(
@@ -29,18 +36,37 @@ class GAN(NoiseToImage):
         loss: AdversarialLoss,
         latent_dim: int = 100,
         n_critic: int = 1,
+        r1_weight: float = 0.0,
+        r1_every: int = 1,
         ema_half_life: int = 10_000,
+        feature_matching_weight: float = 0.0,
     ) -> None:
-        super().__init__(generator=generator, critic=critic, latent_dim=latent_dim, ema_half_life=ema_half_life)
+        super().__init__(
+            generator=generator,
+            critic=critic,
+            latent_dim=latent_dim,
+            ema_half_life=ema_half_life,
+            feature_matching_weight=feature_matching_weight,
+        )
         self.loss, self.n_critic = loss, n_critic
+        self.r1_weight, self.r1_every = r1_weight, r1_every
 
     def phases(self) -> list[Phase]:
-        return [Phase("critic", self.critic_loss), Phase("generator", self.generator_loss, every=self.n_critic)]
+        phases = [Phase("critic", self.critic_loss), Phase("generator", self.generator_loss, every=self.n_critic)]
+        if self.r1_weight:
+            phases.insert(1, Phase("critic", self.r1, every=self.r1_every, gain=float(self.r1_every)))
+        return phases
 
     def critic_loss(self, batch: Batch) -> Terms:
         with torch.no_grad():
             fake = self.fake(batch, "critic")
-        return {"adversarial": self.loss.critic(self.critic(batch["image"]), self.critic(fake))}
+        return {"adversarial": self.loss.critic(*self.judge(batch, self.real(batch), fake))}
+
+    def r1(self, batch: Batch) -> Terms:
+        with torch.autocast(batch["image"].device.type, enabled=False):
+            real = self.real(batch).detach().requires_grad_()
+            return {"r1": self.r1_weight * zero_centred_penalty(self.score(batch, real), real)}
 
     def generator_loss(self, batch: Batch) -> Terms:
-        return {"adversarial": self.loss.generator(self.critic(self.fake(batch, "generator")))}
+        fake = self.fake(batch, "generator")
+        return {"adversarial": self.loss.generator(self.score(batch, fake)), **self.feature_matching(batch, fake)}

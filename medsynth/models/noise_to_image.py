@@ -1,38 +1,93 @@
 """What every model that turns latents into images shares."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from medsynth.batch import Batch, Request
 from medsynth.ema import Average
-from medsynth.synthesis import SynthesisModule
+from medsynth.errors import UserError
+from medsynth.synthesis import Image, SynthesisModule, Terms
+
+GIVEN = ("label", "covariates")  # what a network may be conditioned on
+
+
+def given(network: nn.Module, values: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Those of a batch's or request's label and covariates that the network is conditioned on."""
+    return {name: values[name] for name in GIVEN if name in getattr(network, "needs", ())}
 
 
 class NoiseToImage(SynthesisModule):
     """Abstract: a generator of images from normal latents, its moving average, and a critic.
 
+    Its losses see images through `real` and `fake`, where critic_augment acts, and logits through `judge` and `score`.
+
     Args:
-        generator: latents (b, latent_dim) -> images (b, c, h, w) in [-1, 1].
+        generator: latents (b, latent_dim) -> images (b, c, h, w) in [-1, 1]; in training mode it may return the levels
+            of a pyramid instead. Conditional networks take `label` and `covariates` too, which their `needs` names.
         critic: images -> logits (b,).
         latent_dim: length of a latent.
         ema_half_life: of the averaged generator, in images.
+        feature_matching_weight: of |E f(x) - E f(G(z))|^2 for the critic's features f in the generator's loss
+            (section 3.1, Salimans et al. 2016, arXiv:1606.03498).
     """
 
     def __init__(
-        self, *, generator: nn.Module, critic: nn.Module, latent_dim: int, ema_half_life: int = 10_000
+        self,
+        *,
+        generator: nn.Module,
+        critic: nn.Module,
+        latent_dim: int,
+        ema_half_life: int = 10_000,
+        feature_matching_weight: float = 0.0,
     ) -> None:
         super().__init__()
-        self.latent_dim = latent_dim
+        if feature_matching_weight and not hasattr(critic, "features"):
+            raise UserError(f"model.feature_matching_weight={feature_matching_weight}: this critic has no features; 0")
+        self.latent_dim, self.feature_matching_weight = latent_dim, feature_matching_weight
         self.generator = generator
         self.critic = critic
         self.generator_average = Average(generator, half_life=ema_half_life)
+        self.needs = self.needs.union(*(getattr(network, "needs", ()) for network in (generator, critic)))
 
     def players(self) -> dict[str, list[nn.Module]]:
         return {"critic": [self.critic], "generator": [self.generator]}
 
-    def fake(self, batch: Batch, draw: str) -> Float[Tensor, "b c h w"]:
-        """Images from fresh latents, one a row of the batch; `draw` names the latents, so phases see different ones."""
-        return self.generator(self.draws.normal(draw, batch["row"], self.latent_dim))
+    def real(self, batch: Batch) -> Float[Tensor, "b c h w"]:
+        """The batch's images as the critic sees them."""
+        image = self.see(batch["image"], batch["row"], "real")
+        assert isinstance(image, Tensor)
+        return image
+
+    def fake(self, batch: Batch, draw: str) -> Image:
+        """Images from fresh latents, one a row of the batch, as the critic sees them; `draw` names the latents, so
+        phases see different ones."""
+        latent = self.draws.normal(draw, batch["row"], self.latent_dim)
+        return self.see(self.generator(latent, **given(self.generator, batch)), batch["row"], draw)
+
+    def judge(self, batch: Batch, real: Image, fake: Image) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
+        """The critic's logits of real and of fake images, in its own phase."""
+        logits = self.score(batch, real), self.score(batch, fake)
+        self.heard(*logits)
+        return logits
+
+    def score(self, batch: Batch, image: Image) -> Float[Tensor, " b"]:
+        """The critic's logits."""
+        return self.critic(image, **given(self.critic, batch))
+
+    def feature_matching(self, batch: Batch, fake: Image) -> Terms:
+        """The generator's term of that name; none where its weight is 0."""
+        if not self.feature_matching_weight:
+            return {}
+        features: Any = self.critic.features
+        known = given(self.critic, batch)
+        with torch.no_grad():
+            wanted = features(self.real(batch), **known).mean(dim=0)
+        apart = features(fake, **known).mean(dim=0) - wanted
+        return {"feature_matching": self.feature_matching_weight * apart.square().sum()}
 
     def generate(self, request: Request) -> Float[Tensor, "b c h w"]:
-        return self.generator_average(request["latent"])
+        return self.generator_average(request["latent"], **given(self.generator, request))

@@ -8,7 +8,7 @@ from medsynth.errors import UserError
 from medsynth.losses import wasserstein_critic, wasserstein_generator
 from medsynth.models.noise_to_image import NoiseToImage
 from medsynth.penalties import gradient_penalty, interpolate
-from medsynth.synthesis import Phase, Terms
+from medsynth.synthesis import Image, Phase, Terms
 
 
 class WGANGP(NoiseToImage):
@@ -36,8 +36,15 @@ class WGANGP(NoiseToImage):
         gp_weight: float = 10.0,
         n_critic: int = 5,
         ema_half_life: int = 10_000,
+        feature_matching_weight: float = 0.0,
     ) -> None:
-        super().__init__(generator=generator, critic=critic, latent_dim=latent_dim, ema_half_life=ema_half_life)
+        super().__init__(
+            generator=generator,
+            critic=critic,
+            latent_dim=latent_dim,
+            ema_half_life=ema_half_life,
+            feature_matching_weight=feature_matching_weight,
+        )
         if any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in critic.modules()):
             raise UserError(
                 "model.critic.norm=batch mixes samples, which a gradient penalty forbids; use none or instance"
@@ -50,18 +57,24 @@ class WGANGP(NoiseToImage):
         return [Phase("critic", self.critic_loss), Phase("generator", self.generator_loss, every=self.n_critic)]
 
     def critic_loss(self, batch: Batch) -> Terms:
-        real = batch["image"]
+        real = self.real(batch)
         with torch.no_grad():
             fake = self.fake(batch, "critic")
         return {
-            "wasserstein": wasserstein_critic(self.critic(real), self.critic(fake)),
-            "gradient_penalty": self.gp_weight * self._penalty(real, fake, batch["row"]),
+            "wasserstein": wasserstein_critic(*self.judge(batch, real, fake)),
+            "gradient_penalty": self.gp_weight * self._penalty(batch, real, fake),
         }
 
     def generator_loss(self, batch: Batch) -> Terms:
-        return {"wasserstein": wasserstein_generator(self.critic(self.fake(batch, "generator")))}
+        fake = self.fake(batch, "generator")
+        return {"wasserstein": wasserstein_generator(self.score(batch, fake)), **self.feature_matching(batch, fake)}
 
-    def _penalty(self, real: Tensor, fake: Tensor, rows: Tensor) -> Tensor:
+    def _penalty(self, batch: Batch, real: Tensor, fake: Image) -> Tensor:
+        if not isinstance(fake, Tensor):
+            raise UserError(
+                "model.generator makes a pyramid, and a gradient penalty needs one image: use model=msg_gan"
+            )
         with torch.autocast(real.device.type, enabled=False):
-            mixed = interpolate(real.float(), fake.float(), self.draws.uniform("interpolation", rows))
-            return gradient_penalty(self.critic(mixed), mixed)
+            epsilon = self.draws.uniform("interpolation", batch["row"])
+            mixed = interpolate(real.float(), fake.float(), epsilon)
+            return gradient_penalty(self.score(batch, mixed), mixed)

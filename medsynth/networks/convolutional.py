@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from medsynth.errors import UserError
 from medsynth.networks import check_resolution
+from medsynth.networks.critic import Critic
+from medsynth.networks.minibatch_stddev import MinibatchStddev
 
 START = 4  # side of the first feature map, as in the paper's figure 1
 
@@ -121,12 +123,13 @@ class ConvGenerator(nn.Module):
         return self.layers(latent[:, :, None, None])  # (b, d, 1, 1) -> (b, c, resolution, resolution)
 
 
-class ConvCritic(nn.Module):
+class ConvCritic(Critic):
     """Image -> convolutions that halve the side -> 4x4 -> one logit.
 
     Args:
         norm: batch for DCGAN; none where a gradient penalty acts on single samples.
         leak: slope of LeakyReLU below zero.
+        minibatch_stddev: let the last layer see how much the images of a batch differ.
     """
 
     def __init__(
@@ -138,6 +141,7 @@ class ConvCritic(nn.Module):
         max_width: int = 512,
         norm: str = "batch",
         leak: float = 0.2,
+        minibatch_stddev: bool = False,
         init: str = "dcgan",
     ) -> None:
         super().__init__()
@@ -150,9 +154,11 @@ class ConvCritic(nn.Module):
                 normalisation(norm, after),
                 nn.LeakyReLU(leak, inplace=True),
             ]
-        layers += [nn.Conv2d(widths[-1], 1, START)]
-        self.layers = nn.Sequential(*layers)
+        layers += [MinibatchStddev()] if minibatch_stddev else []
+        self.layers = nn.Sequential(*layers, nn.Flatten())
+        self.feature_count = (widths[-1] + minibatch_stddev) * START**2
+        self.head = nn.Linear(self.feature_count, 1)
         initialise(self, init, leak=leak)
 
-    def forward(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
-        return self.layers(image).flatten()  # (b, 1, 1, 1) -> (b,)
+    def features(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b f"]:
+        return self.layers(image)

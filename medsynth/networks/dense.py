@@ -7,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from medsynth.networks import check_resolution
+from medsynth.networks.critic import Critic
+from medsynth.networks.minibatch_stddev import MinibatchStddev
 
 
 class DenseGenerator(nn.Module):
@@ -42,18 +44,37 @@ class DenseGenerator(nn.Module):
         return self.layers(latent).unflatten(1, self.shape)
 
 
-class DenseCritic(nn.Module):
-    """Image -> dense layers with LeakyReLU -> one logit."""
+class DenseCritic(Critic):
+    """Image -> dense layers with LeakyReLU -> one logit.
+
+    Args:
+        widths: units of the hidden layers.
+        leak: slope of LeakyReLU below zero.
+        dropout: share of hidden units that training leaves out.
+        minibatch_stddev: let the last layer see how much the images of a batch differ.
+    """
 
     def __init__(
-        self, *, resolution: int, channels: int = 1, widths: Sequence[int] = (512, 256), leak: float = 0.2
+        self,
+        *,
+        resolution: int,
+        channels: int = 1,
+        widths: Sequence[int] = (512, 256),
+        leak: float = 0.2,
+        dropout: float = 0.0,
+        minibatch_stddev: bool = False,
     ) -> None:
         super().__init__()
         check_resolution(resolution)
-        layers: list[nn.Module] = []
+        layers: list[nn.Module] = [nn.Flatten()]
         for before, after in zip([channels * resolution**2, *widths], widths, strict=False):
             layers += [nn.Linear(before, after), nn.LeakyReLU(leak, inplace=True)]
-        self.layers = nn.Sequential(nn.Flatten(), *layers, nn.Linear(widths[-1], 1))
+            layers += [nn.Dropout(dropout)] if dropout else []
+        if minibatch_stddev:
+            layers += [nn.Unflatten(1, (widths[-1], 1, 1)), MinibatchStddev(), nn.Flatten()]
+        self.layers = nn.Sequential(*layers)
+        self.feature_count = widths[-1] + minibatch_stddev
+        self.head = nn.Linear(self.feature_count, 1)
 
-    def forward(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
-        return self.layers(image).squeeze(1)
+    def features(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b f"]:
+        return self.layers(image)

@@ -1,14 +1,17 @@
 """What every model owes, over all of conf/model: a new YAML is tested by existing."""
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
+from hydra.utils import get_class
 
-from medsynth.batch import Batch
-from medsynth.checkpoint import TRUSTED, build_model, check_targets, load_run
+from medsynth.attributes import Attributes
+from medsynth.batch import Batch, Request
+from medsynth.checkpoint import TRUSTED, build_model, check_targets, fit_to_data, load_run
 from medsynth.cli import conf_dir
 from medsynth.sampling import CHUNK, synthesise
 from medsynth.synthesis import SynthesisModule, Training
@@ -18,30 +21,49 @@ MODELS = sorted(path.stem for path in (conf_dir() / "model").glob("*.yaml"))
 Compose = Callable[..., dict[str, Any]]
 Run = Callable[..., dict[str, Any]]
 
+ATTRIBUTES = Attributes(class_names=["lying", "upright"], counts=[1, 1], covariates=[], ranges=[], quantiles=[[], []])
+
 pytestmark = pytest.mark.parametrize("name", MODELS)
 
 
-def begun(compose: Compose, name: str, *overrides: str) -> SynthesisModule:
+def begun(compose: Compose, name: str, *overrides: str, channels: int = 1) -> SynthesisModule:
     """The model with its training configuration, as train() builds it."""
     config = compose(*overrides, model=name)
     torch.manual_seed(0)
-    model = build_model(config["model"])
-    model.begin(
-        Training(batch_size=config["batch_size"], seed=0, optimizers={p: torch.optim.Adam for p in model.players()})
-    )
+    model = build_model(fit_to_data(config["model"], channels=channels, classes=2, covariates=0))
+    optimizers = {player: torch.optim.Adam for player in model.players()}
+    model.begin(Training(batch_size=config["batch_size"], seed=0, optimizers=optimizers))
     return model
 
 
-def batch(compose: Compose, *, channels: int = 1) -> Batch:
-    return Batch(image=torch.rand(8, channels, 16, 16) * 2 - 1, row=torch.arange(8), label=torch.zeros(8).long())
+def batch(*, channels: int = 1, side: int = 16) -> Batch:
+    image = torch.rand(8, channels, side, side) * 2 - 1
+    return Batch(image=image, row=torch.arange(8), label=torch.arange(8) % 2)
+
+
+def labelled(model: SynthesisModule, **request: torch.Tensor) -> Request:
+    """A request with the label that a conditional model needs."""
+    count = len(request["latent"])
+    return Request(**request, label=torch.arange(count) % 2) if "label" in model.needs else Request(**request)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_it_generates_images_in_range(name: str, channels: int, compose: Compose):
-    model = begun(compose, name, f"data.channels={channels}").eval()
-    (images,) = synthesise(model, n=3, seed=0)
+    model = begun(compose, name, channels=channels).eval()
+    (images,) = synthesise(model, n=3, seed=0, attributes=ATTRIBUTES)
     assert images.shape == (3, channels, 16, 16)
     assert images.abs().max() <= 1
+
+
+@pytest.mark.parametrize("side", [32, 64, 128, 256])
+def test_it_fits_any_resolution(name: str, side: int, compose: Compose):
+    model = begun(compose, name, f"resolution={side}", "batch_size=2", channels=2)
+    part = cast(Batch, {key: value[:2] for key, value in batch(channels=2, side=side).items()})
+    for phase in model.phases():
+        with model._only(phase.player):
+            assert all(term.isfinite() for term in phase.loss(part).values())
+    images = model.eval().generate(labelled(model, latent=torch.randn(2, model.latent_dim)))
+    assert images.shape == (2, 2, side, side)
 
 
 def test_every_phase_has_finite_terms_and_reaches_its_player(name: str, compose: Compose):
@@ -49,7 +71,7 @@ def test_every_phase_has_finite_terms_and_reaches_its_player(name: str, compose:
     for phase in model.phases():
         model.zero_grad(set_to_none=True)
         with model._only(phase.player):
-            terms = phase.loss(batch(compose))
+            terms = phase.loss(batch())
             torch.stack(list(terms.values())).sum().backward()
         assert all(term.isfinite() and term.ndim == 0 for term in terms.values())
         assert any(weight.grad is not None and weight.grad.any() for weight in model.weights(phase.player))
@@ -84,16 +106,16 @@ def test_a_saved_model_generates_the_same_images_again(name: str, run: Run):
     result = run("run", model=name)
     first = load_run(result["run_dir"])
     second = load_run(result["run_dir"])
-    (a,), (b,) = (synthesise(loaded.model, n=4, seed=1) for loaded in (first, second))
+    (a,), (b,) = (synthesise(loaded.model, n=4, seed=1, attributes=loaded.attributes) for loaded in (first, second))
     assert torch.equal(a, b)
     assert first.images_seen == 64
 
 
 def test_image_k_depends_on_seed_and_k_alone(name: str, compose: Compose):
     model = begun(compose, name).eval()
-    (whole,) = synthesise(model, n=CHUNK + 5, seed=2, batch_size=100)
-    parts = torch.cat(list(synthesise(model, n=CHUNK + 5, seed=2, batch_size=7)))
-    (late,) = synthesise(model, n=4, first=CHUNK - 1, seed=2)
+    (whole,) = synthesise(model, n=CHUNK + 5, seed=2, batch_size=100, attributes=ATTRIBUTES)
+    parts = torch.cat(list(synthesise(model, n=CHUNK + 5, seed=2, batch_size=7, attributes=ATTRIBUTES)))
+    (late,) = synthesise(model, n=4, first=CHUNK - 1, seed=2, attributes=ATTRIBUTES)
     assert torch.equal(whole, parts)
     assert torch.equal(whole[CHUNK - 1 : CHUNK + 3], late)
     assert not torch.equal(whole[0], whole[1])
@@ -127,3 +149,17 @@ def test_its_yaml_says_paper_and_command(name: str):
     header = (conf_dir() / "model" / f"{name}.yaml").read_text().split("defaults:")[0]
     assert "arXiv:" in header
     assert f"model={name}" in header
+
+
+def test_its_yaml_names_every_knob(name: str, compose: Compose):
+    """All parameters of all classes stand in the YAML, but for those that a model gives to the networks it makes."""
+
+    def check(config: Any) -> None:
+        if isinstance(config, dict):
+            if "_target_" in config and not config.get("_partial_"):
+                known = inspect.signature(get_class(config["_target_"])).parameters
+                assert set(known) == config.keys() - {"_target_"}, config["_target_"]
+            for value in config.values():
+                check(value)
+
+    check(compose(model=name)["model"])

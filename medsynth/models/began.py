@@ -1,0 +1,94 @@
+"""The boundary equilibrium GAN: its critic is an autoencoder, held in balance with the generator."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from medsynth.batch import Batch
+from medsynth.errors import UserError
+from medsynth.models.noise_to_image import NoiseToImage
+from medsynth.networks.autoencoder import Autoencoder
+from medsynth.reconstruction import absolute_error
+from medsynth.synthesis import Image, Phase, Terms
+
+
+class BEGAN(NoiseToImage):
+    """Section 3.4 of Berthelot et al. 2017 (arXiv:1703.10717), with L(v) = |v - D(v)| for the autoencoder D:
+
+        for every batch x
+            critic:     z_D ~ U[-1, 1];  minimise  L(x) - k L(G(z_D))
+            generator:  z_G ~ U[-1, 1];  minimise  L(G(z_G))
+            k <- clip(k + k_step (gamma L(x) - L(G(z_G))), 0, 1)
+
+    z_D and z_G are two draws. The players move one after the other here, not both at once: L(G(z_G)) is by the
+    critic that has moved. The paper's measure of convergence L(x) + |gamma L(x) - L(G(z_G))|, which falls while images
+    get better, is logged as `convergence`, and `k` beside it.
+
+    Args:
+        generator: BEGAN's makes latents uniform itself.
+        gamma: diversity, L(G(z)) / L(x) at the equilibrium, in [0, 1]: lower gives cleaner images that vary less.
+        k_step: lambda_k of the paper.
+    """
+
+    critic: Autoencoder
+    k: Tensor
+
+    def __init__(
+        self,
+        *,
+        generator: nn.Module,
+        critic: Autoencoder,
+        latent_dim: int = 64,
+        gamma: float = 0.7,
+        k_step: float = 0.001,
+        ema_half_life: int = 10_000,
+        feature_matching_weight: float = 0.0,
+    ) -> None:
+        super().__init__(
+            generator=generator,
+            critic=critic,
+            latent_dim=latent_dim,
+            ema_half_life=ema_half_life,
+            feature_matching_weight=feature_matching_weight,
+        )
+        if not isinstance(gamma, int | float) or not 0 <= gamma <= 1:
+            raise UserError(f"model.gamma={gamma} must be between 0 and 1")
+        if not isinstance(k_step, int | float) or k_step < 0:
+            raise UserError(f"model.k_step={k_step} must be a number of at least 0")
+        self.gamma, self.k_step = gamma, k_step
+        self.register_buffer("k", torch.zeros(()))
+
+    def phases(self) -> list[Phase]:
+        return [Phase("critic", self.critic_loss), Phase("generator", self.generator_loss)]
+
+    def critic_loss(self, batch: Batch) -> Terms:
+        with torch.no_grad():
+            fake = self.fake(batch, "critic")
+        real, wrong = self._error(self.real(batch)), self._error(fake)
+        self.heard(-real, -wrong)
+        return {"real": real.mean(), "fake": -self.k * wrong.mean()}
+
+    def generator_loss(self, batch: Batch) -> Terms:
+        fake = self.fake(batch, "generator")
+        return {"fake": self._error(fake).mean(), **self.feature_matching(batch, fake)}
+
+    def on_phase_end(self, phase: Phase, terms: Terms) -> None:
+        if phase.player == "critic":
+            self._real_error = terms["real"]
+        else:
+            self._balance(self._real_error, terms["fake"])
+
+    def _error(self, image: Image) -> Tensor:
+        """L(v) of each image, (b,)."""
+        assert isinstance(image, Tensor)
+        return absolute_error(image, self.critic(image))
+
+    @torch.no_grad()
+    def _balance(self, real: Tensor, fake: Tensor) -> None:
+        """Move k towards the equilibrium, by the errors of all ranks."""
+        imbalance = self.gamma * real - fake
+        if dist.is_initialized():
+            dist.all_reduce(imbalance)
+            imbalance /= dist.get_world_size()
+        self.k.add_(self.k_step * imbalance).clamp_(0, 1)
+        self._collect("critic", {"convergence": real + imbalance.abs(), "k": self.k.clone()})

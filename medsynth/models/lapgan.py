@@ -1,0 +1,167 @@
+"""One adversarial game a level of a Laplacian pyramid."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from medsynth.batch import Batch, Request
+from medsynth.ema import Average
+from medsynth.losses import AdversarialLoss
+from medsynth.networks import check_resolution
+from medsynth.networks.critic import Critic
+from medsynth.networks.laplacian import check_start, down, low_pass, up
+from medsynth.synthesis import Phase, SynthesisModule, Terms
+
+Image = Float[Tensor, "b c h w"]
+
+
+class LAPGAN(SynthesisModule):
+    """Algorithm 1 of Denton et al. 2015 (arXiv:1506.05751):
+
+        for every batch, at every level k of its images' pyramid
+            I = the image at the level's side;  l = up(down(I)), nothing at the coarsest
+            critic:     z ~ N(0, I);  h = G_k(z, l);  minimise loss.critic(D_k(I, l), D_k(l + h, l))
+            generator:  z ~ N(0, I);  h = G_k(z, l);  minimise loss.generator(D_k(l + h, l))
+        to generate, coarse to fine:  I_K = G_K(z_K);  I_k = up(I_{k+1}) + G_k(z_k, up(I_{k+1}))
+
+    The levels learn independently, each from real low-pass images, and every one is a pair of players,
+    "critic/16" and "generator/16". Deviations: critics see real and fake in one step instead of one of them at random;
+    noise is normal instead of uniform, as all latents here; while generating, each level's image is clamped to
+    [-1, 1], where the low-pass images of training lie.
+
+    Args:
+        coarse_generator: makes the network of latent (b, coarse_dim) -> images of side `start`, given side,
+            channels and latent_dim.
+        coarse_critic: makes its critic, given side and channels.
+        generator: makes a finer level's network of (noise plane, low-pass) -> residual, given channels.
+        critic: makes its critic of image and low-pass, concatenated: given resolution and 2 x channels.
+        loss: both sides' losses on logits.
+        start: side of the coarsest level.
+        coarse_dim: length of its latent.  The latent of a whole image is that and a noise plane a finer level.
+        n_critic: critic steps a generator step.
+        feature_matching_weight: of |E f(real) - E f(fake)|^2 for each critic's features f in its generator's loss.
+    """
+
+    def __init__(
+        self,
+        *,
+        resolution: int,
+        channels: int,
+        coarse_generator: Callable[..., nn.Module],
+        coarse_critic: Callable[..., Critic],
+        generator: Callable[..., nn.Module],
+        critic: Callable[..., Critic],
+        loss: AdversarialLoss,
+        start: int = 8,
+        coarse_dim: int = 100,
+        n_critic: int = 1,
+        ema_half_life: int = 10_000,
+        feature_matching_weight: float = 0.0,
+    ) -> None:
+        super().__init__()
+        check_resolution(resolution)
+        self.start, self.coarse_dim = check_start(start, resolution), coarse_dim
+        self.loss, self.n_critic, self.feature_matching_weight = loss, n_critic, feature_matching_weight
+        self.finer = [side for side in (2**power for power in range(11)) if start < side <= resolution]
+        self.latent_dim = coarse_dim + sum(side**2 for side in self.finer)
+        self.generators, self.critics = nn.ModuleDict(), nn.ModuleDict()
+        self.generators[str(start)] = coarse_generator(side=start, channels=channels, latent_dim=coarse_dim)
+        self.critics[str(start)] = coarse_critic(side=start, channels=channels)
+        for side in self.finer:
+            self.generators[str(side)] = generator(channels=channels)
+            self.critics[str(side)] = critic(resolution=side, channels=2 * channels)
+        self.generator_averages = nn.ModuleDict(
+            {
+                side: Average(network, player=f"generator/{side}", half_life=ema_half_life)
+                for side, network in self.generators.items()
+            }
+        )
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        pairs = ((side, self.critics[side], self.generators[side]) for side in self.generators)
+        return {
+            name: [network]
+            for side, critic, generator in pairs
+            for name, network in ((f"critic/{side}", critic), (f"generator/{side}", generator))
+        }
+
+    def averages(self) -> list[Average]:
+        return [average for average in self.generator_averages.values() if isinstance(average, Average)]
+
+    def phases(self) -> list[Phase]:
+        return [
+            phase
+            for side in (self.start, *self.finer)
+            for phase in (
+                Phase(f"critic/{side}", partial(self.critic_loss, side)),
+                Phase(f"generator/{side}", partial(self.generator_loss, side), every=self.n_critic),
+            )
+        ]
+
+    def critic_loss(self, side: int, batch: Batch) -> Terms:
+        real, low = self.level(side, batch)
+        with torch.no_grad():
+            fake = self.fake(side, batch, low, f"critic/{side}")
+        critic = self.critic(side)
+        shown = self.shown(batch, real, low, f"real/{side}"), self.shown(batch, fake, low, f"critic/{side}")
+        logits = critic(shown[0]), critic(shown[1])
+        self.heard(*logits)
+        return {"adversarial": self.loss.critic(*logits)}
+
+    def generator_loss(self, side: int, batch: Batch) -> Terms:
+        real, low = self.level(side, batch)
+        critic, name = self.critic(side), f"generator/{side}"
+        shown = self.shown(batch, self.fake(side, batch, low, name), low, name)
+        terms = {"adversarial": self.loss.generator(critic(shown))}
+        if self.feature_matching_weight:
+            with torch.no_grad():
+                wanted = critic.features(self.shown(batch, real, low, f"real/{side}")).mean(dim=0)
+            apart = critic.features(shown).mean(dim=0) - wanted
+            terms["feature_matching"] = self.feature_matching_weight * apart.square().sum()
+        return terms
+
+    def critic(self, side: int) -> Critic:
+        """A level's critic."""
+        network = self.critics[str(side)]
+        assert isinstance(network, Critic)
+        return network
+
+    def level(self, side: int, batch: Batch) -> tuple[Image, Image | None]:
+        """The batch's images at a level's side, and their low-pass; None at the coarsest level."""
+        image = batch["image"]
+        while image.shape[-1] > side:
+            image = down(image)
+        return image, None if side == self.start else low_pass(image)
+
+    def fake(self, side: int, batch: Batch, low: Image | None, draw: str) -> Image:
+        """A level's images from real low-pass images and fresh noise; `draw` names the noise."""
+        generator = self.generators[str(side)]
+        if low is None:
+            return generator(self.draws.normal(draw, batch["row"], self.coarse_dim))
+        return low + generator(self.draws.normal(draw, batch["row"], 1, side, side), low)
+
+    def shown(self, batch: Batch, image: Image, low: Image | None, name: str) -> Float[Tensor, "b d h w"]:
+        """What a level's critic gets: images beside their low-pass, moved and recoloured alike by critic_augment.
+
+        Channels that are masks come last of all. Instance noise is drawn for each channel of both, for equal noise
+        on both would leave their difference, the residual, without any.
+        """
+        masks = self.training_config.mask_channels
+        augment, pair = self.training_config.critic_augment, image
+        if low is not None:
+            colours = image.shape[1] - masks
+            pair = torch.cat([image[:, :colours], low[:, :colours], image[:, colours:], low[:, colours:]], dim=1)
+            masks *= 2
+        return pair if augment is None else augment(pair, self.draws, batch["row"], name=name, masks=masks)
+
+    def generate(self, request: Request) -> Float[Tensor, "b c h w"]:
+        coarse, *planes = request["latent"].split([self.coarse_dim, *(side**2 for side in self.finer)], dim=1)
+        image = self.generator_averages[str(self.start)](coarse)
+        for side, plane in zip(self.finer, planes, strict=True):
+            low = up(image)
+            residual = self.generator_averages[str(side)](plane.unflatten(1, (1, side, side)), low)
+            image = (low + residual).clamp(-1, 1)
+        return image

@@ -1,0 +1,72 @@
+"""The relativistic pairing GAN with both zero-centred gradient penalties, for any networks."""
+
+import torch
+from torch import Tensor, nn
+
+from medsynth.batch import Batch
+from medsynth.errors import UserError
+from medsynth.losses import relativistic_critic, relativistic_generator
+from medsynth.models.noise_to_image import NoiseToImage
+from medsynth.penalties import zero_centred_penalty
+from medsynth.synthesis import Phase, Terms
+
+
+class R3GAN(NoiseToImage):
+    """Section 2 of Huang et al. 2024 (arXiv:2501.05441); f(t) = log(1 + exp(-t)):
+
+        for every batch x
+            critic:     z ~ N(0, I);  x~ = G(z)
+                        minimise  f(D(x) - D(x~)) + penalty_weight / 2 (|grad D(x)|^2 + |grad D(x~)|^2)
+            generator:  z ~ N(0, I);  minimise  f(D(G(z)) - D(x))
+
+    Args:
+        penalty_weight: gamma of R1 and R2.
+    """
+
+    def __init__(
+        self,
+        *,
+        generator: nn.Module,
+        critic: nn.Module,
+        latent_dim: int = 64,
+        penalty_weight: float = 1.0,
+        ema_half_life: int = 10_000,
+        feature_matching_weight: float = 0.0,
+    ) -> None:
+        super().__init__(
+            generator=generator,
+            critic=critic,
+            latent_dim=latent_dim,
+            ema_half_life=ema_half_life,
+            feature_matching_weight=feature_matching_weight,
+        )
+        if not isinstance(penalty_weight, int | float) or penalty_weight < 0:
+            raise UserError(f"model.penalty_weight={penalty_weight} must be a number of at least 0")
+        self.penalty_weight = penalty_weight
+
+    def phases(self) -> list[Phase]:
+        return [Phase("critic", self.critic_loss), Phase("generator", self.generator_loss)]
+
+    def critic_loss(self, batch: Batch) -> Terms:
+        with torch.no_grad():
+            fake = self.fake(batch, "critic")
+        if not isinstance(fake, Tensor):
+            raise UserError("model.generator makes a pyramid, and R2 needs one image: use model=msg_gan")
+        # The penalties need the logits in full precision, and the pairing takes the same ones.
+        with torch.autocast(fake.device.type, enabled=False):
+            real, fake = self.real(batch).detach().requires_grad_(), fake.float().requires_grad_()
+            on_real, on_fake = self.judge(batch, real, fake)
+            return {
+                "relativistic": relativistic_critic(on_real, on_fake),
+                "r1": self.penalty_weight * zero_centred_penalty(on_real, real),
+                "r2": self.penalty_weight * zero_centred_penalty(on_fake, fake),
+            }
+
+    def generator_loss(self, batch: Batch) -> Terms:
+        fake = self.fake(batch, "generator")
+        with torch.no_grad():
+            real = self.score(batch, self.real(batch))
+        return {
+            "relativistic": relativistic_generator(real, self.score(batch, fake)),
+            **self.feature_matching(batch, fake),
+        }

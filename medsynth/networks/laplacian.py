@@ -1,0 +1,148 @@
+"""The Laplacian pyramid and the networks of one of its levels (LAPGAN, Denton et al. 2015, arXiv:1506.05751)."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import prod, sqrt
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from medsynth.errors import UserError
+from medsynth.networks.convolutional import initialise, normalisation
+from medsynth.networks.critic import Critic
+
+FIRST_RESIDUAL = 0.1  # deviation of an untrained level's residuals, half that of real phantoms; of He's above 1
+
+Image = Float[Tensor, "b c _ _"]  # of any side
+
+
+def down(image: Image) -> Image:
+    """Blur with [1 3 3 1] / 8 and take every second pixel: half the side, no value beyond the image's own range."""
+    return interpolate(image, scale_factor=0.5, mode="bilinear", antialias=True)
+
+
+def up(image: Image) -> Image:
+    """Bilinear interpolation to twice the side, the same weights the other way."""
+    return interpolate(image, scale_factor=2.0, mode="bilinear")
+
+
+def low_pass(image: Image) -> Image:
+    """What is left of an image that went down and up again: l_k of Algorithm 1."""
+    return up(down(image))
+
+
+def laplacian(image: Image, *, start: int) -> tuple[Image, list[Image]]:
+    """The Laplacian pyramid (Eq. 3): the image at side `start`, and the residuals of the finer levels, coarse to fine.
+
+    A residual is what `up` of the next coarser image lacks; at any level that is in [-2, 2] for images in [-1, 1].
+    """
+    residuals = []
+    while image.shape[-1] > start:
+        coarser = down(image)
+        residuals.append(image - up(coarser))
+        image = coarser
+    return image, residuals[::-1]
+
+
+def collapse(coarsest: Image, residuals: Sequence[Image]) -> Image:
+    """The image of a Laplacian pyramid (Eq. 4): the inverse of `laplacian`."""
+    image = coarsest
+    for residual in residuals:
+        image = up(image) + residual
+    return image
+
+
+def check_start(start: object, resolution: int) -> int:
+    """Return the side of the coarsest level; what is no power of two from 4 to half the resolution is refused."""
+    choices = [side for side in (4, 8, 16, 32, 64) if side < resolution]
+    if start not in choices:
+        known = ", ".join(map(str, choices))
+        raise UserError(f"model.start={start} is no coarsest side for resolution={resolution}; choices: {known}")
+    return int(str(start))
+
+
+class CoarseGenerator(nn.Module):
+    """Latent -> dense layers with batch norm and ReLU -> image in [-1, 1], of a side too small for convolutions.
+
+    The paper has no norm here; without one the level soon loses its variety under Adam.
+
+    Args:
+        side: of the image.
+        widths: units of the hidden layers; two of 1,200 on CIFAR-10 in the paper.
+    """
+
+    def __init__(
+        self, *, side: int, channels: int = 1, latent_dim: int = 100, widths: Sequence[int] = (512, 512)
+    ) -> None:
+        super().__init__()
+        self.shape = (channels, side, side)
+        layers: list[nn.Module] = []
+        for before, after in pairwise([latent_dim, *widths]):
+            layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU(inplace=True)]
+        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], prod(self.shape)), nn.Tanh())
+
+    def forward(self, latent: Float[Tensor, "b d"]) -> Float[Tensor, "b c h w"]:
+        return self.layers(latent).unflatten(1, self.shape)
+
+
+class CoarseCritic(Critic):
+    """Image -> dense layers with LeakyReLU, and dropout where it is above 0 -> one logit.
+
+    The paper has maxout for LeakyReLU, and dropout of 0.5.
+    """
+
+    def __init__(
+        self,
+        *,
+        side: int,
+        channels: int = 1,
+        widths: Sequence[int] = (512, 512),
+        leak: float = 0.2,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Flatten()]
+        for before, after in pairwise([channels * side**2, *widths]):
+            layers += [nn.Linear(before, after), nn.LeakyReLU(leak, inplace=True), nn.Dropout(dropout)]
+        self.layers = nn.Sequential(*layers)
+        self.feature_count = widths[-1]
+        self.head = nn.Linear(widths[-1], 1)
+
+    def features(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b f"]:
+        return self.layers(image)
+
+
+class ResidualGenerator(nn.Module):
+    """Noise plane and low-pass image -> the residual that the low-pass lacks: convolutions at one side.
+
+    The noise enters as one more channel of the low-pass image. Residuals have no last nonlinearity.
+
+    Args:
+        width: channels of the hidden feature maps.
+        layers: convolutions in all; three on CIFAR-10 in the paper.
+        kernel: side of their kernels, odd.
+        norm: of the hidden layers: batch, instance, group or none.
+    """
+
+    def __init__(
+        self, *, channels: int = 1, width: int = 32, layers: int = 4, kernel: int = 5, norm: str = "batch"
+    ) -> None:
+        super().__init__()
+        if layers < 2 or kernel % 2 == 0:
+            raise UserError(f"layers={layers} must be at least 2, and kernel={kernel} odd")
+        hidden: list[nn.Module] = []
+        for before in [channels + 1, *[width] * (layers - 2)]:
+            hidden += [
+                nn.Conv2d(before, width, kernel, padding="same"),
+                normalisation(norm, width),
+                nn.ReLU(inplace=True),
+            ]
+        last = nn.Conv2d(width, channels, kernel, padding="same")
+        self.layers = nn.Sequential(*hidden, last)
+        initialise(self, "he")
+        nn.init.normal_(last.weight, 0.0, FIRST_RESIDUAL / sqrt(last.weight[0].numel()))
+
+    def forward(self, noise: Float[Tensor, "b 1 h w"], low_pass: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        return self.layers(torch.cat([low_pass, noise], dim=1))
