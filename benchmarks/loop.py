@@ -5,6 +5,9 @@ latents and interpolations. So both must end with the same weights, bit for bit 
 side can win by leaving something out. Ours is all that medsynth.train runs around a batch: Lightning's Trainer,
 ImageDataModule, the callbacks and the journal at its default cadence; only grids, judgements and checkpoints are off.
 
+The other models (--models all, or names) are raced in the same way against their own networks and losses in a loop of
+four lines a phase, without Lightning, DataModule, callbacks or journal.
+
 Bar, at 64x64 and batch 64: at least 0.97 of the bare loop's images/s, or at most 0.7 ms a batch over it. The second
 case is so small that the overhead shows; on a machine that is busy with other work its milliseconds grow as all do.
 On the CPU both sides are timed by the CPU seconds of this process, on one thread: an idle machine's wall time, whatever
@@ -19,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import PHANTOMS, Run, compare, configuration, digits, finish, is_quick, summary, train_with
+from measure import PHANTOMS, Run, compare, configuration, digits, finish, narrow, parse, summary, train_with
 from pytorch_lightning import Callback
 from torch import Tensor, nn
 
@@ -174,6 +177,67 @@ class Bare:
         )
 
 
+class BarePhases:
+    """A copy of a run's model, moved phase by phase: its networks, losses and numbers without all that runs around."""
+
+    def __init__(self, run: Run, *, device: torch.device, precision: str) -> None:
+        if precision != "32-true":
+            raise ValueError("models other than wgan_gp are raced in full precision")
+        self.device, self.model = device, copy.deepcopy(run.model).to(device).train()
+        self.players = self.model.players()
+        self.optimizers = {p: self.model.training_config.optimizer(p)(self.model.weights(p)) for p in self.players}
+        self.batch_size, self.seed = self.model.training_config.batch_size, self.model.training_config.seed
+        from medsynth.data.order import Order
+
+        self.indices = run.pack.splits["train"]
+        self.order = Order(np.zeros_like(self.indices), seed=self.seed)
+        self.pixels = torch.from_numpy(np.array(run.pack.images))
+        self.labels = torch.from_numpy(run.pack.labels)
+        self.row = torch.arange(self.batch_size, device=device)
+        self.phases = self.model.phases()
+
+    def window(self, batches: int) -> "Seconds":
+        """Train on the next `batches` batches; returns the seconds of one."""
+        first = self.model.clock.batches_seen
+        chosen = [
+            torch.from_numpy(self.indices[self.order.at(range(k * self.batch_size, (k + 1) * self.batch_size))])
+            for k in range(first, first + batches)
+        ]
+        start = Seconds.now(self.device)
+        for indices in chosen:
+            self.step(indices)
+        return start.elapsed(self.device, share=batches)
+
+    def step(self, chosen: Tensor) -> None:
+        """One batch."""
+        from medsynth.seeds import fold
+
+        clock = self.model.clock
+        torch.manual_seed(fold(self.seed, "global", clock.images_seen, 0))  # of dropout
+        image = self.pixels.index_select(0, chosen).to(self.device).to(torch.float32).div_(127.5).sub_(1.0)
+        batch = {"image": image, "row": self.row, "label": self.labels[chosen].to(self.device)}
+        for phase in self.phases:
+            if clock.due(phase.every):
+                self._freeze_all_but(phase.player)
+                self.optimizers[phase.player].zero_grad(set_to_none=True)
+                terms = phase.loss(batch)  # type: ignore[arg-type]
+                (sum(terms.values()) * phase.gain).backward()  # type: ignore[union-attr]
+                self.optimizers[phase.player].step()
+                self.model.on_phase_end(phase, {name: term.detach() for name, term in terms.items()})
+        self.model._average()
+        clock.advance()
+
+    def _freeze_all_but(self, player: str) -> None:
+        for name in self.players:
+            for weight in self.model.weights(name):
+                weight.requires_grad_(name == player)
+
+    def distance(self, model: Any) -> float:
+        """Largest absolute difference of any weight, average or running statistic to the run's model."""
+        pairs = zip(self.model.state_dict().values(), model.state_dict().values(), strict=True)
+        return max((mine.double() - theirs.double()).abs().max().item() for mine, theirs in pairs)
+
+
 class Alternation(Callback):
     """Measures windows of the run's batches, and lets the bare loop take two windows after every second one of ours:
     ours, bare, bare, ours, ... so that a drift of the machine cancels.
@@ -183,7 +247,7 @@ class Alternation(Callback):
         windows: of each side, an even number.
     """
 
-    def __init__(self, bare: Bare, *, batches: int, windows: int) -> None:
+    def __init__(self, bare: Bare | BarePhases, *, batches: int, windows: int) -> None:
         self.bare, self.batches, self.windows = bare, batches, windows
         self.ours: list[Seconds] = []
         self.other: list[Seconds] = []
@@ -204,11 +268,13 @@ class Alternation(Callback):
         self._start = Seconds.now(self.bare.device)
 
 
-def race(config: dict[str, Any], *, batches: int, pairs: int, warmup: int = 2) -> dict[str, Any]:
+def race(
+    config: dict[str, Any], *, batches: int, pairs: int, warmup: int = 2, other: type[Bare] | type[BarePhases] = Bare
+) -> dict[str, Any]:
     """Train `config` and the bare loop in turn; returns images/s as a ratio, and the overhead in ms a batch.
 
     Args:
-        config: of medsynth.train, a WGAN-GP.
+        config: of medsynth.train; a WGAN-GP where `other` is Bare.
         batches: of a window; a multiple of n_critic makes all windows alike.
         pairs: of windows that count; `warmup` pairs before them do not.
     """
@@ -218,7 +284,7 @@ def race(config: dict[str, Any], *, batches: int, pairs: int, warmup: int = 2) -
     attached: list[Alternation] = []
 
     def attach(run: Run) -> Alternation:
-        bare = Bare(run, device=run.trainer.strategy.root_device, precision=config["trainer"]["precision"])
+        bare = other(run, device=run.trainer.strategy.root_device, precision=config["trainer"]["precision"])
         attached.append(Alternation(bare, batches=batches, windows=windows))
         return attached[0]
 
@@ -227,16 +293,16 @@ def race(config: dict[str, Any], *, batches: int, pairs: int, warmup: int = 2) -
     on_cpu = alternation.bare.device.type == "cpu"
     walls = [[seconds.wall for seconds in side[warmup:]] for side in (alternation.ours, alternation.other)]
     cpus = [[seconds.cpu for seconds in side[warmup:]] for side in (alternation.ours, alternation.other)]
-    ours, other = cpus if on_cpu else walls
-    overhead = summary([1000 * (a - b) for a, b in zip(ours, other, strict=True)])
+    ours, theirs = cpus if on_cpu else walls
+    overhead = summary([1000 * (a - b) for a, b in zip(ours, theirs, strict=True)])
     result = {
-        **compare(ours, other),
+        **compare(ours, theirs),
         "seconds_are": "CPU seconds a batch" if on_cpu else "wall seconds a batch",
         "ratio_by_wall": compare(*walls)["ratio"],
         "overhead_ms": overhead["median"],
         "overhead_ms_quartiles": overhead["quartiles"],
         "ours_images_per_second": digits(config["batch_size"] / float(np.median(ours))),
-        "other_images_per_second": digits(config["batch_size"] / float(np.median(other))),
+        "other_images_per_second": digits(config["batch_size"] / float(np.median(theirs))),
         "batches": windows * batches,
         "largest_weight_difference": alternation.distance,
     }
@@ -249,9 +315,40 @@ def passes(result: dict[str, Any], *, on_cpu: bool) -> bool:
     return fast and (result["largest_weight_difference"] == 0 or not on_cpu)
 
 
+def race_models(names: list[str], *, pairs: int) -> dict[str, Any]:
+    """Each of conf/model at 64x64, its convolutions 32 channels wide, against its own phases in a bare loop."""
+    from medsynth.cli import conf_dir
+
+    every = sorted(path.stem for path in (conf_dir() / "model").glob("*.yaml"))
+    still = ("resolution=64", "batch_size=64", "metrics=none", "trainer=cpu", *WGAN_GP[1:])
+    return {
+        name: race(
+            configuration(f"model={name}", *PHANTOMS, *still, *narrow(name, 32)),
+            batches=10,
+            pairs=pairs,
+            other=BarePhases,
+        )
+        for name in (every if names == ["all"] else names)
+    }
+
+
 def main() -> None:
-    """Race both cases on the CPU."""
-    quick = is_quick(__doc__)
+    """Race on the CPU: the WGAN-GP at two sizes, or the models that --models names."""
+    arguments = parse(__doc__, models="race these of conf/model instead, separated by commas; all")
+    quick = arguments.quick
+    if arguments.models:
+        cases = race_models(arguments.models.split(","), pairs=3 if quick else 15)
+        finish(
+            {
+                "benchmark": "loop",
+                "ours": "medsynth.train's loop: Trainer, SynthesisModule, ImageDataModule, all callbacks, journal",
+                "other": "the same networks, losses and numbers in a bare PyTorch loop",
+                "ratio": min(case["ratio"] for case in cases.values()),
+                "bar": f"each model: ratio >= {RATIO}, or overhead <= {OVERHEAD_MS} ms a batch; both: the same weights",
+                "cases": cases,
+                "pass": all(case["pass"] for case in cases.values()),
+            }
+        )
     cases = {
         "wgan_gp, 64x64, width 32, batch 64": race(
             configuration(*WGAN_GP, *PHANTOMS, *MAIN, "trainer=cpu"), batches=5, pairs=3 if quick else 25, warmup=1

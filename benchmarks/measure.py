@@ -21,23 +21,30 @@ if TYPE_CHECKING:
     from pytorch_lightning import Callback, Trainer
 
     from medsynth.data.pack import Pack
-    from medsynth.models.wgan_gp import WGANGP
+    from medsynth.synthesis import SynthesisModule
 
 PHANTOMS = ("data=kidney_ct", "data.phantom=true")
 
 
 def is_quick(description: str | None) -> bool:
     """Parse the command line of a benchmark and set torch's threads; was --quick given?"""
+    return parse(description).quick
+
+
+def parse(description: str | None, **options: str) -> argparse.Namespace:
+    """The command line of a benchmark, with options of its own by name and help, and torch's threads set."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer pairs, within a minute")
     # On a machine that is busy with other work, two threads wait for each other and measure the scheduler.
     parser.add_argument("--threads", type=int, default=1, help="of torch, on both sides; 1")
+    for name, meaning in options.items():
+        parser.add_argument(f"--{name}", help=meaning)
     arguments = parser.parse_args()
 
     import torch
 
     torch.set_num_threads(arguments.threads)
-    return arguments.quick
+    return arguments
 
 
 # ------------------------------------------------------------------------------------------------- measuring
@@ -95,11 +102,23 @@ def configuration(*overrides: str, verb: str = "train") -> dict[str, Any]:
     return config
 
 
+def narrow(model: str, width: int) -> list[str]:
+    """Overrides that make every convolution of a model `width` channels wide, where its configuration has a width."""
+
+    def found(config: Any, path: str) -> list[str]:
+        if not isinstance(config, dict):
+            return []
+        own = [f"{path}.width={width}"] if "width" in config else []
+        return [*own, *(word for key, value in config.items() for word in found(value, f"{path}.{key}"))]
+
+    return found(configuration(f"model={model}", "data=image_folder", "data.root=none")["model"], "model")
+
+
 @dataclass(frozen=True)
 class Run:
     """What medsynth.train assembles, before it trains."""
 
-    model: "WGANGP"
+    model: "SynthesisModule"
     pack: "Pack"
     trainer: "Trainer"
 
@@ -119,7 +138,7 @@ def train_with(config: dict[str, Any], attach: "Callable[[Run], Callback]") -> d
         parts[0].callbacks.append(attach(Run(model, pack, parts[0])))
         return parts
 
-    choices = {"model": "wgan_gp", "data": config["data"]["name"]}
+    choices = {"model": config["model"]["_target_"].rpartition(".")[2], "data": config["data"]["name"]}
     with tempfile.TemporaryDirectory() as folder, patch.object(train, "_assemble", assemble_with):
         return train.train({**config, "run_dir": f"{folder}/run"}, choices=choices, overrides=[])
 
