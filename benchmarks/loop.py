@@ -71,7 +71,7 @@ class Bare:
     """
 
     def __init__(self, run: Run, *, device: torch.device, precision: str) -> None:
-        model = run.model
+        model: Any = run.model  # a WGANGP
         self.device, self.amp = device, AMP.get(precision)
         self.generator: nn.Module = copy.deepcopy(model.generator).to(device).train()
         self.critic: nn.Module = copy.deepcopy(model.critic).to(device).train()

@@ -53,4 +53,4 @@ class InstanceNoise:
             return image
         height, width = image.shape[-2:] if side is None else (side, side)
         noise = draws.normal(f"{name} instance noise", rows, image.shape[1], height, width)
-        return image + std * adaptive_avg_pool2d(noise, image.shape[-2:])
+        return image + std * adaptive_avg_pool2d(noise, (image.shape[-2], image.shape[-1]))

@@ -14,6 +14,7 @@ from medsynth.data.pack import FORMAT
 from medsynth.data.picture import UNKNOWN
 from medsynth.data.render import FITS, Decoder
 from medsynth.data.sources.source import Source
+from medsynth.data.splits import SPLITS
 from medsynth.errors import UserError
 
 BALANCES = ("none", "oversample", "weighted")  # see order.py
@@ -88,7 +89,7 @@ def read_settings(config: Mapping[str, Any], *, resolution: int) -> Settings:
     if not re.fullmatch(r"[\w-]+", name):  # it names a folder of the cache
         raise UserError(f"data.name={name} must be made of letters, digits, - and _")
     _check_choices(config)
-    shares = {split: config["split"][split] for split in ("train", "val", "test")}
+    shares = {split: config["split"][split] for split in SPLITS}
     numbers = all(isinstance(share, int | float) for share in shares.values())
     if not numbers or min(shares.values()) < 0 or abs(sum(shares.values()) - 1) > 1e-6 or shares["train"] == 0:
         raise UserError(f"data.split={shares} must be shares from 0 to 1 that add up to 1, with some for train")

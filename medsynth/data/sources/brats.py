@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
 
-from medsynth.data.sources.source import Listing, Record, Rejected, walk_files
+from medsynth.data.sources.source import SPLIT_FOLDERS, Listing, Record, Rejected, walk_files
 from medsynth.data.sources.volumes import Reading, Volume, VolumeSource, check_once
 from medsynth.data.volume import ending, is_volume_part, stem
 from medsynth.errors import UserError
@@ -18,7 +18,6 @@ MODALITIES = {
 """What file names and people call a modality (BraTS 2013-2021, and t1n, t1c, t2w, t2f since 2023): our name for it."""
 ROLES = MODALITIES | {"seg": "seg", "segm": "seg", "otmulticlass": "seg"}
 VSD = re.compile(r"VSD\.Brain.*\.(?:MR_(?P<modality>T1c?|T2|Flair)|OT)(?:\.\d+)?", re.IGNORECASE)  # 2012 to 2015
-SPLITS = {"train": "train", "validation": "train", "test": "test"}
 GRADES = {"hgg": "HGG", "hg": "HGG", "lgg": "LGG", "lg": "LGG"}
 TUMOUR = (1, 2, 3, 4)
 
@@ -110,7 +109,7 @@ class Brats(VolumeSource):
             first[self.target[0]],
             label=next((GRADES[folder] for folder in folders if folder in GRADES), None),
             patient=patient_of(case.name),
-            official_split=next((split for folder, split in SPLITS.items() if folder in folders), None),
+            official_split=next((split for folder, split in SPLIT_FOLDERS.items() if folder in folders), None),
             detail=Volume(
                 images=tuple(first[role] for role in self.target),
                 mask=first.get("seg"),

@@ -29,7 +29,7 @@ from medsynth.data.sources.source import (
     walk_files,
 )
 from medsynth.data.sources.survey import Sample
-from medsynth.data.sources.table import read_rows
+from medsynth.data.sources.table import read_rows, rows_by
 from medsynth.errors import UserError
 
 # DICOM needs no extension, and names that are UIDs look as if they had one; these are surely something else.
@@ -202,16 +202,23 @@ class Dicom(Source):
     def _labels_of_table(self, groups: Sequence[list[Header]]) -> tuple[list[str | None], list[str]]:
         assert self.table is not None
         rows = read_rows(self.root / self.table, needs=(self.key_column, self.label_column))
-        said = {row[self.key_column].strip("/"): row[self.label_column] for row in rows if row[self.key_column]}
+        keyed = rows_by(lambda row: row[self.key_column].strip("/"), rows, says=[self.label_column], table=self.table)
         names = [{name for header in headers for name in self._names(header)} for headers in groups]
+        used = set().union(*names) & set(keyed.names)
+        if wrong := sum(name in keyed.contradictions for name in used):  # which ones: keys may be identifiers
+            raise UserError(
+                f"data.table={self.table} has rows of different {self.label_column} for {wrong:,} series; "
+                "keep the rows that are right"
+            )
+        said = {name: row[self.label_column] for name, row in keyed.rows.items()}
         labels = [next((said[name] or None for name in sorted(own) if name in said), None) for own in names]
-        used = set().union(*names) & said.keys()
         if groups and not used:
             raise UserError(f"data.table={self.table}: no row names one of the {len(groups):,} series")
         unlabelled = sum(label is None for label in labels)
         return labels, [
             f"{self.table}: {len(rows):,} rows, {len(said.keys() - used):,} of them without a series; "
-            f"{unlabelled:,} series without a label"
+            f"{unlabelled:,} series without a label",
+            *keyed.notes,
         ]
 
     def _names(self, header: Header) -> list[str]:

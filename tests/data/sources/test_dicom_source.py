@@ -307,6 +307,20 @@ def test_a_table_that_does_not_fit_is_refused_without_quoting_it(tmp_path: Path)
         Dicom(tmp_path, table="labels.csv", patient_column="id").records()
 
 
+def test_rows_that_repeat_are_counted_and_rows_that_contradict_are_refused_without_quoting_them(tmp_path: Path) -> None:
+    series(tmp_path, seed=7)
+    table = tmp_path / "labels.csv"
+    table.write_text("who,label\nPAT-7,ill\nPAT-7,ill\n")
+    assert (
+        "labels.csv: 1 rows repeat the key of another"
+        in Dicom(tmp_path, table="labels.csv", patient_column="who").records().notes
+    )
+    table.write_text("who,label\nPAT-7,ill\nPAT-7,well\n")
+    with pytest.raises(UserError, match=r"labels\.csv has rows of different label for 1 series") as error:
+        Dicom(tmp_path, table="labels.csv", patient_column="who").records()
+    assert "PAT" not in str(error.value)
+
+
 # ---------------------------------------------------------------------------------------------------- what is rejected
 
 
