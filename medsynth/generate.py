@@ -24,6 +24,10 @@ def generate(config: Mapping[str, Any]) -> dict[str, Any]:
     n, first, seed = config["n"], config["first"], config["seed"]
     label, covariates = _conditions(run, config)
     truncation = _truncation(config)
+    if truncation and not all(getattr(network, "truncates", True) for network in run.model.modules()):
+        raise UserError(
+            f"truncation={truncation.threshold} changes nothing here: this run's generator normalises latents"
+        )
     default = Path(str(config["run"])) / f"generated-{run.images_seen}-s{seed}"
     out = default if config["out"] is None else Path(str(config["out"]))
     asked = {

@@ -58,7 +58,8 @@ class Training:
     """How a run trains whatever the algorithm: global batch size, seed, optimizers by player, and own versions of
     what Lightning refuses under manual optimization.
 
-    accumulate: micro-batches per batch; gradients are averaged over them, so but for batch norm only memory changes.
+    accumulate: micro-batches per batch; gradients are averaged over them, so only memory changes, but for what looks at
+        a batch as a whole: batch norm, minibatch deviation, feature matching, EBGAN's pulling-away term.
     clip_norm: largest gradient norm of a player, None for no clipping.
     lr_half_life: images after which every learning rate is halved, exponentially; None for constant ones.
     critic_augment: what changes all images, real and fake, on their way to a critic; None for nothing.

@@ -160,6 +160,11 @@ def _check_needs(model: "SynthesisModule", pack: "Pack", config: dict[str, Any])
             f"model={names['model']} needs {', '.join(sorted(missing))}s, data={names['data']} provides only "
             f"{', '.join(sorted(provides))}s; class folders or a labels file give labels"
         )
+    if pack.covariate_names and "covariates" not in model.needs:
+        raise UserError(
+            f"data.covariates={','.join(pack.covariate_names)} would leave images out for nothing: "
+            f"model={names['model']} takes none; take cgan, acgan, cwgan_gp, projection or multi_hinge, or leave it out"
+        )
     if degrades and "condition" not in model.needs:
         raise UserError(f"degrade= makes a condition, which model={names['model']} does not take: degrade=none")
 
@@ -305,6 +310,7 @@ def _quieten_lightning() -> None:
         ".*does not have many workers.*",  # gathering from a Pack is faster than handing a batch over
         ".*pre-optimization state.*",  # checkpoints are written between batches
         ".*LeafSpec.* is deprecated.*",
+        ".*Grad strides do not match bucket view strides.*",  # of penalties, for convolutions of one channel
         ".*broadcast_buffers. is deprecated.*",  # its successor is not in every torch that we run on
     ):
         warnings.filterwarnings("ignore", message)

@@ -13,7 +13,7 @@ from PIL import Image
 torch.set_num_threads(1)  # two pytest workers share two cores
 
 CHOICES = {"model": "wgan_gp", "data": "image_folder"}
-TINY = {"width": "4", "widths": "[8,8]"}
+TINY = {"width": "4", "widths": "[8,8]", "r1_every": "2"}
 SMALL = ["resolution=16", "batch_size=8", "images=64", "trainer=cpu", "metrics=none", "sample_every=0"]
 Compose = Callable[..., dict[str, Any]]
 
@@ -43,7 +43,7 @@ def image_root(tmp_path: Path) -> Path:
 
 @cache
 def narrow(model: str) -> list[str]:
-    """Overrides that make a model tiny: every `width` of its configuration is 4, and all `widths` are two of 8."""
+    """Overrides that make a model tiny: every `width` is 4, all `widths` are two of 8; and lazy phases act soon."""
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from medsynth.checkpoint import load_run
+from medsynth.cli import conf_dir
 from medsynth.errors import UserError
 from medsynth.loggers import read_rows
 from medsynth.synthesis import SynthesisModule
@@ -24,6 +25,7 @@ FORKED = [
     "trainer.strategy=ddp_fork",
 ]
 BATCHWISE = ["model.generator.norm=none"]  # no batch norm, dropout or minibatch statistics
+MODELS = sorted(path.stem for path in (conf_dir() / "model").glob("*.yaml"))
 TWENTY = ["images=160", "log_every=8"]
 
 pytestmark = pytest.mark.filterwarnings(
@@ -73,7 +75,7 @@ def test_two_ranks_see_the_same_batches_augmentations_and_latents_as_one(name: s
         assert torch.equal(one[key], two[key])
 
 
-@pytest.mark.parametrize("name", ["wgan_gp", "dcgan"])
+@pytest.mark.parametrize("name", MODELS)
 def test_ranks_end_with_equal_weights_averages_and_optimizers(name: str, run: Run, recorded: Any):
     run("two", *FORKED, "checkpoint_every=64", model=name)
     first, second = recorded("two")["ranks"]

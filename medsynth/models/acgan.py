@@ -18,7 +18,7 @@ class ACGAN(NoiseToImage):
 
         for every batch (x, y)
             critic:     z ~ N(0, I);  minimise  loss.critic(D(x), D(G(z, y)))
-                                                - class_weight (log C(y|x) + log C(y|G(z, y))) / 2
+                                                - class_weight (log C(y|x) + log C(y|G(z, y)))
             generator:  z ~ N(0, I);  minimise  loss.generator(D(G(z, y))) - class_weight log C(y|G(z, y))
 
     Covariates are treated as classes are, with the squared error in place of the cross entropy.
@@ -65,7 +65,7 @@ class ACGAN(NoiseToImage):
         told, other = self._told(batch, *on_real), self._told(batch, *on_fake)
         return {
             "adversarial": self.loss.critic(real_logits, fake_logits),
-            **{name: (told[name] + other[name]) / 2 for name in told},
+            **{name: told[name] + other[name] for name in told},
         }
 
     def generator_loss(self, batch: Batch) -> Terms:

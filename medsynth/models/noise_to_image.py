@@ -47,6 +47,8 @@ class NoiseToImage(SynthesisModule):
         super().__init__()
         if feature_matching_weight and not hasattr(critic, "features"):
             raise UserError(f"model.feature_matching_weight={feature_matching_weight}: this critic has no features; 0")
+        if unmet := set(getattr(critic, "needs", ())) - set(getattr(generator, "needs", ())):
+            raise UserError(f"model.critic is conditioned on {min(unmet)}, and model.generator is not: condition both")
         self.latent_dim, self.feature_matching_weight = latent_dim, feature_matching_weight
         self.generator = generator
         self.critic = critic

@@ -1,7 +1,7 @@
 """The convolutional generator and critic of Radford et al. 2016 (DCGAN, arXiv:1511.06434), at any power of two."""
 
 from itertools import pairwise
-from math import sqrt
+from math import gcd, sqrt
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -15,14 +15,14 @@ START = 4  # side of the first feature map, as in the paper's figure 1
 
 
 def normalisation(kind: str, channels: int) -> nn.Module:
-    """`batch`, `instance` (affine), `group` (a group a 16 channels) or `none`."""
+    """`batch`, `instance` (affine), `group` (of 16 channels, where that divides them) or `none`."""
     match kind:
         case "batch":
             return nn.BatchNorm2d(channels)
         case "instance":
             return nn.InstanceNorm2d(channels, affine=True)
         case "group":
-            return nn.GroupNorm(max(1, channels // 16), channels)
+            return nn.GroupNorm(gcd(channels, max(1, channels // 16)), channels)
         case "none":
             return nn.Identity()
     raise UserError(f"norm={kind} is unknown; choices: batch, instance, group, none")

@@ -100,6 +100,8 @@ class MultiScaleGenerator(nn.Module):
         width: channels of the feature map at `resolution`; doubled at each smaller one up to `max_width`.
     """
 
+    truncates = False  # a shorter latent gives the same image
+
     def __init__(
         self, *, resolution: int, channels: int = 1, latent_dim: int = 512, width: int = 32, max_width: int = 512
     ) -> None:

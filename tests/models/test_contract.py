@@ -123,7 +123,7 @@ def test_image_k_depends_on_seed_and_k_alone(name: str, compose: Compose):
 
 def test_resume_is_bit_for_bit(name: str, run: Run):
     whole = run("whole", "images=96", model=name)
-    run("stopped", "images=40", model=name)
+    run("stopped", "images=24", model=name)
     stopped = run("stopped", "images=96", model=name)
     a, b = (torch.load(r["checkpoint"], weights_only=True) for r in (whole, stopped))
     for key in ("state_dict", "optimizer_states", "clock"):
@@ -131,7 +131,7 @@ def test_resume_is_bit_for_bit(name: str, run: Run):
 
 
 def test_training_in_bf16_stays_finite(name: str, run: Run):
-    result = run("run", "trainer.precision=bf16-mixed", "images=32", model=name)
+    result = run("run", "trainer.precision=bf16-mixed", "images=48", model=name)
     state = torch.load(result["checkpoint"], weights_only=True)["state_dict"]
     assert all(value.isfinite().all() for value in state.values())
 
