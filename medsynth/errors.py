@@ -41,3 +41,9 @@ def say(text: str = "", *, end: str = "\n") -> None:
     """Write for people to stderr, from rank 0; stdout carries the verb's JSON alone."""
     if is_rank_zero():
         print(text, file=sys.stderr, flush=True, end=end)
+
+
+def check_number(name: str, value: object, *, least: int) -> None:
+    """Raise UserError unless `value` is a number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
+        raise UserError(f"{name}={value} must be a number of at least {least}")

@@ -1,14 +1,15 @@
 """The auxiliary classifier GAN: the critic also tells classes."""
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
 from medsynth.batch import Batch
+from medsynth.errors import check_number
 from medsynth.losses import AdversarialLoss
-from medsynth.models.noise_to_image import NoiseToImage
+from medsynth.models.noise_to_image import NoiseToImage, Shared
 from medsynth.networks.conditioning import AuxiliaryCritic
 from medsynth.synthesis import Phase, Terms
 
@@ -33,23 +34,16 @@ class ACGAN(NoiseToImage):
     def __init__(
         self,
         *,
-        generator: nn.Module,
         critic: AuxiliaryCritic,
         loss: AdversarialLoss,
-        latent_dim: int = 100,
         class_weight: float = 1.0,
         covariate_weight: float = 1.0,
         n_critic: int = 1,
-        ema_half_life: int = 10_000,
-        feature_matching_weight: float = 0.0,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(
-            generator=generator,
-            critic=critic,
-            latent_dim=latent_dim,
-            ema_half_life=ema_half_life,
-            feature_matching_weight=feature_matching_weight,
-        )
+        super().__init__(critic=critic, **shared)
+        check_number("model.class_weight", class_weight, least=0)
+        check_number("model.covariate_weight", covariate_weight, least=0)
         self.loss, self.n_critic = loss, n_critic
         self.class_weight, self.covariate_weight = class_weight, covariate_weight
 

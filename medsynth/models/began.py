@@ -1,12 +1,14 @@
 """The boundary equilibrium GAN: its critic is an autoencoder, held in balance with the generator."""
 
+from typing import Unpack
+
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from medsynth.batch import Batch
-from medsynth.errors import UserError
-from medsynth.models.noise_to_image import NoiseToImage
+from medsynth.errors import UserError, check_number
+from medsynth.models.noise_to_image import NoiseToImage, Shared
 from medsynth.networks.autoencoder import Autoencoder
 from medsynth.reconstruction import absolute_error
 from medsynth.synthesis import Image, Phase, Terms
@@ -36,25 +38,15 @@ class BEGAN(NoiseToImage):
     def __init__(
         self,
         *,
-        generator: nn.Module,
         critic: Autoencoder,
-        latent_dim: int = 64,
         gamma: float = 0.7,
         k_step: float = 0.001,
-        ema_half_life: int = 10_000,
-        feature_matching_weight: float = 0.0,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(
-            generator=generator,
-            critic=critic,
-            latent_dim=latent_dim,
-            ema_half_life=ema_half_life,
-            feature_matching_weight=feature_matching_weight,
-        )
+        super().__init__(critic=critic, **shared)
         if not isinstance(gamma, int | float) or not 0 <= gamma <= 1:
             raise UserError(f"model.gamma={gamma} must be between 0 and 1")
-        if not isinstance(k_step, int | float) or k_step < 0:
-            raise UserError(f"model.k_step={k_step} must be a number of at least 0")
+        check_number("model.k_step", k_step, least=0)
         self.gamma, self.k_step = gamma, k_step
         self.register_buffer("k", torch.zeros(()))
 

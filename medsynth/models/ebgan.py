@@ -1,11 +1,13 @@
 """The energy-based GAN: its critic is an autoencoder, whose error is an energy, low at real images."""
 
+from typing import Unpack
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from medsynth.batch import Batch
-from medsynth.errors import UserError
-from medsynth.models.noise_to_image import NoiseToImage
+from medsynth.errors import UserError, check_number
+from medsynth.models.noise_to_image import NoiseToImage, Shared
 from medsynth.networks.autoencoder import Autoencoder
 from medsynth.reconstruction import pulling_away, root_mean_square_error
 from medsynth.synthesis import Image, Phase, Terms
@@ -32,25 +34,15 @@ class EBGAN(NoiseToImage):
     def __init__(
         self,
         *,
-        generator: nn.Module,
         critic: Autoencoder,
-        latent_dim: int = 100,
         margin: float = 0.36,
         pulling_away_weight: float = 0.1,
-        ema_half_life: int = 10_000,
-        feature_matching_weight: float = 0.0,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(
-            generator=generator,
-            critic=critic,
-            latent_dim=latent_dim,
-            ema_half_life=ema_half_life,
-            feature_matching_weight=feature_matching_weight,
-        )
+        super().__init__(critic=critic, **shared)
         if not isinstance(margin, int | float) or margin <= 0:
             raise UserError(f"model.margin={margin} must be a number above 0")
-        if not isinstance(pulling_away_weight, int | float) or pulling_away_weight < 0:
-            raise UserError(f"model.pulling_away_weight={pulling_away_weight} must be a number of at least 0")
+        check_number("model.pulling_away_weight", pulling_away_weight, least=0)
         self.margin, self.pulling_away_weight = margin, pulling_away_weight
 
     def phases(self) -> list[Phase]:

@@ -1,11 +1,14 @@
 """The adversarial game with one loss for each side: GAN, DCGAN, LSGAN, CGAN, hinge and projection GANs."""
 
+from typing import Unpack
+
 import torch
 from torch import nn
 
 from medsynth.batch import Batch
+from medsynth.errors import check_number
 from medsynth.losses import AdversarialLoss
-from medsynth.models.noise_to_image import NoiseToImage
+from medsynth.models.noise_to_image import NoiseToImage, Shared
 from medsynth.penalties import zero_centred_penalty
 from medsynth.synthesis import Phase, Terms
 
@@ -31,23 +34,15 @@ class GAN(NoiseToImage):
     def __init__(
         self,
         *,
-        generator: nn.Module,
         critic: nn.Module,
         loss: AdversarialLoss,
-        latent_dim: int = 100,
         n_critic: int = 1,
         r1_weight: float = 0.0,
         r1_every: int = 1,
-        ema_half_life: int = 10_000,
-        feature_matching_weight: float = 0.0,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(
-            generator=generator,
-            critic=critic,
-            latent_dim=latent_dim,
-            ema_half_life=ema_half_life,
-            feature_matching_weight=feature_matching_weight,
-        )
+        super().__init__(critic=critic, **shared)
+        check_number("model.r1_weight", r1_weight, least=0)
         self.loss, self.n_critic = loss, n_critic
         self.r1_weight, self.r1_every = r1_weight, r1_every
 

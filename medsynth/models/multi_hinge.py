@@ -1,11 +1,13 @@
 """The multi-class hinge GAN: one classifier of the real classes and of "synthetic" is the critic."""
 
+from typing import Unpack
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from medsynth.batch import Batch
 from medsynth.losses import multi_class_hinge
-from medsynth.models.noise_to_image import NoiseToImage, given
+from medsynth.models.noise_to_image import NoiseToImage, Shared, given
 from medsynth.networks.conditioning import ClassCritic
 from medsynth.synthesis import Image, Phase, Terms
 
@@ -30,20 +32,11 @@ class MultiHinge(NoiseToImage):
     def __init__(
         self,
         *,
-        generator: nn.Module,
         critic: ClassCritic,
-        latent_dim: int = 100,
         n_critic: int = 1,
-        ema_half_life: int = 10_000,
-        feature_matching_weight: float = 0.0,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(
-            generator=generator,
-            critic=critic,
-            latent_dim=latent_dim,
-            ema_half_life=ema_half_life,
-            feature_matching_weight=feature_matching_weight,
-        )
+        super().__init__(critic=critic, **shared)
         self.n_critic = n_critic
         self.needs |= {"label"}
 

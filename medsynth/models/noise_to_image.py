@@ -1,7 +1,7 @@
 """What every model that turns latents into images shares."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NotRequired, Required, TypedDict
 
 import torch
 from jaxtyping import Float
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from medsynth.batch import Batch, Request
 from medsynth.ema import Average
-from medsynth.errors import UserError
+from medsynth.errors import UserError, check_number
 from medsynth.synthesis import Image, SynthesisModule, Terms
 
 GIVEN = ("label", "covariates")  # what a network may be conditioned on
@@ -18,6 +18,15 @@ GIVEN = ("label", "covariates")  # what a network may be conditioned on
 def given(network: nn.Module, values: Mapping[str, Any]) -> dict[str, Tensor]:
     """Those of a batch's or request's label and covariates that the network is conditioned on."""
     return {name: values[name] for name in GIVEN if name in getattr(network, "needs", ())}
+
+
+class Shared(TypedDict):
+    """What every NoiseToImage is built with beside its critic, and passes on."""
+
+    generator: Required[nn.Module]
+    latent_dim: NotRequired[int]
+    ema_half_life: NotRequired[int]
+    feature_matching_weight: NotRequired[float]
 
 
 class NoiseToImage(SynthesisModule):
@@ -40,11 +49,13 @@ class NoiseToImage(SynthesisModule):
         *,
         generator: nn.Module,
         critic: nn.Module,
-        latent_dim: int,
+        latent_dim: int = 100,
         ema_half_life: int = 10_000,
         feature_matching_weight: float = 0.0,
     ) -> None:
         super().__init__()
+        check_number("model.ema_half_life", ema_half_life, least=0)
+        check_number("model.feature_matching_weight", feature_matching_weight, least=0)
         if feature_matching_weight and not hasattr(critic, "features"):
             raise UserError(f"model.feature_matching_weight={feature_matching_weight}: this critic has no features; 0")
         if unmet := set(getattr(critic, "needs", ())) - set(getattr(generator, "needs", ())):

@@ -1,12 +1,14 @@
 """The relativistic pairing GAN with both zero-centred gradient penalties, for any networks."""
 
+from typing import Unpack
+
 import torch
 from torch import Tensor, nn
 
 from medsynth.batch import Batch
-from medsynth.errors import UserError
+from medsynth.errors import UserError, check_number
 from medsynth.losses import relativistic_critic, relativistic_generator
-from medsynth.models.noise_to_image import NoiseToImage
+from medsynth.models.noise_to_image import NoiseToImage, Shared
 from medsynth.penalties import zero_centred_penalty
 from medsynth.synthesis import Phase, Terms
 
@@ -26,22 +28,12 @@ class R3GAN(NoiseToImage):
     def __init__(
         self,
         *,
-        generator: nn.Module,
         critic: nn.Module,
-        latent_dim: int = 64,
         penalty_weight: float = 1.0,
-        ema_half_life: int = 10_000,
-        feature_matching_weight: float = 0.0,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(
-            generator=generator,
-            critic=critic,
-            latent_dim=latent_dim,
-            ema_half_life=ema_half_life,
-            feature_matching_weight=feature_matching_weight,
-        )
-        if not isinstance(penalty_weight, int | float) or penalty_weight < 0:
-            raise UserError(f"model.penalty_weight={penalty_weight} must be a number of at least 0")
+        super().__init__(critic=critic, **shared)
+        check_number("model.penalty_weight", penalty_weight, least=0)
         self.penalty_weight = penalty_weight
 
     def phases(self) -> list[Phase]:

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from medsynth.batch import Batch, Request
 from medsynth.ema import Average
-from medsynth.errors import UserError
+from medsynth.errors import UserError, check_number
 from medsynth.reconstruction import divergence_from_prior, gaussian_error, reparametrise
 from medsynth.synthesis import Phase, SynthesisModule, Terms
 
@@ -43,8 +43,7 @@ class VAE(SynthesisModule):
         super().__init__()
         if not isinstance(deviation, int | float) or deviation <= 0:
             raise UserError(f"model.deviation={deviation} must be a number above 0")
-        if not isinstance(kl_weight, int | float) or kl_weight < 0:
-            raise UserError(f"model.kl_weight={kl_weight} must be a number of at least 0")
+        check_number("model.kl_weight", kl_weight, least=0)
         self.latent_dim, self.deviation, self.kl_weight = latent_dim, deviation, kl_weight
         self.encoder = encoder
         self.decoder = decoder

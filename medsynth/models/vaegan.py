@@ -1,12 +1,14 @@
 """The variational autoencoder whose errors are measured by a critic's features."""
 
+from typing import Unpack
+
 import torch
 from torch import Tensor, nn
 
 from medsynth.batch import Batch
-from medsynth.errors import UserError
+from medsynth.errors import check_number
 from medsynth.losses import AdversarialLoss
-from medsynth.models.noise_to_image import NoiseToImage
+from medsynth.models.noise_to_image import NoiseToImage, Shared
 from medsynth.networks.critic import Critic
 from medsynth.reconstruction import divergence_from_prior, gaussian_error, reparametrise
 from medsynth.synthesis import Phase, Terms
@@ -37,23 +39,13 @@ class VAEGAN(NoiseToImage):
         self,
         *,
         encoder: nn.Module,
-        generator: nn.Module,
         critic: Critic,
         loss: AdversarialLoss,
-        latent_dim: int = 128,
         reconstruction_weight: float = 1e-3,
-        ema_half_life: int = 10_000,
-        feature_matching_weight: float = 0.0,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(
-            generator=generator,
-            critic=critic,
-            latent_dim=latent_dim,
-            ema_half_life=ema_half_life,
-            feature_matching_weight=feature_matching_weight,
-        )
-        if not isinstance(reconstruction_weight, int | float) or reconstruction_weight < 0:
-            raise UserError(f"model.reconstruction_weight={reconstruction_weight} must be a number of at least 0")
+        super().__init__(critic=critic, **shared)
+        check_number("model.reconstruction_weight", reconstruction_weight, least=0)
         self.encoder = encoder
         self.loss, self.reconstruction_weight = loss, reconstruction_weight
 

@@ -1,6 +1,6 @@
 """Wasserstein GAN with clipped weights."""
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import nn
@@ -8,7 +8,7 @@ from torch import nn
 from medsynth.batch import Batch
 from medsynth.errors import UserError
 from medsynth.losses import wasserstein_critic, wasserstein_generator
-from medsynth.models.noise_to_image import NoiseToImage
+from medsynth.models.noise_to_image import NoiseToImage, Shared
 from medsynth.synthesis import Phase, Terms
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
@@ -34,21 +34,12 @@ class WGAN(NoiseToImage):
     def __init__(
         self,
         *,
-        generator: nn.Module,
         critic: nn.Module,
-        latent_dim: int = 100,
         clip: float = 0.01,
         n_critic: int = 5,
-        ema_half_life: int = 10_000,
-        feature_matching_weight: float = 0.0,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(
-            generator=generator,
-            critic=critic,
-            latent_dim=latent_dim,
-            ema_half_life=ema_half_life,
-            feature_matching_weight=feature_matching_weight,
-        )
+        super().__init__(critic=critic, **shared)
         if not isinstance(clip, int | float) or clip <= 0:
             raise UserError(f"model.clip={clip} must be a number above 0")
         self.clip, self.n_critic = clip, n_critic

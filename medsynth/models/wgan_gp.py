@@ -1,12 +1,14 @@
 """Wasserstein GAN with gradient penalty."""
 
+from typing import Unpack
+
 import torch
 from torch import Tensor, nn
 
 from medsynth.batch import Batch
-from medsynth.errors import UserError
+from medsynth.errors import UserError, check_number
 from medsynth.losses import wasserstein_critic, wasserstein_generator
-from medsynth.models.noise_to_image import NoiseToImage
+from medsynth.models.noise_to_image import NoiseToImage, Shared
 from medsynth.penalties import gradient_penalty, interpolate
 from medsynth.synthesis import Image, Phase, Terms
 
@@ -30,27 +32,17 @@ class WGANGP(NoiseToImage):
     def __init__(
         self,
         *,
-        generator: nn.Module,
         critic: nn.Module,
-        latent_dim: int = 128,
         gp_weight: float = 10.0,
         n_critic: int = 5,
-        ema_half_life: int = 10_000,
-        feature_matching_weight: float = 0.0,
+        **shared: Unpack[Shared],
     ) -> None:
-        super().__init__(
-            generator=generator,
-            critic=critic,
-            latent_dim=latent_dim,
-            ema_half_life=ema_half_life,
-            feature_matching_weight=feature_matching_weight,
-        )
+        super().__init__(critic=critic, **shared)
         if any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in critic.modules()):
             raise UserError(
                 "model.critic.norm=batch mixes samples, which a gradient penalty forbids; use none or instance"
             )
-        if not isinstance(gp_weight, int | float) or gp_weight < 0:
-            raise UserError(f"model.gp_weight={gp_weight} must be a number of at least 0")
+        check_number("model.gp_weight", gp_weight, least=0)
         self.gp_weight, self.n_critic = gp_weight, n_critic
 
     def phases(self) -> list[Phase]:

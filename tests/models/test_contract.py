@@ -151,14 +151,20 @@ def test_its_yaml_says_paper_and_command(name: str):
     assert f"model={name}" in header
 
 
+def knobs(kind: type) -> set[str]:
+    """The parameters of a class, and of those that it passes keyword arguments on to."""
+    found = inspect.signature(kind.__init__).parameters
+    passed_on = any(parameter.kind is parameter.VAR_KEYWORD for parameter in found.values())
+    return set(found) - {"self", "shared"} | (knobs(kind.__mro__[1]) if passed_on else set())
+
+
 def test_its_yaml_names_every_knob(name: str, compose: Compose):
     """All parameters of all classes stand in the YAML, but for those that a model gives to the networks it makes."""
 
     def check(config: Any) -> None:
         if isinstance(config, dict):
             if "_target_" in config and not config.get("_partial_"):
-                known = inspect.signature(get_class(config["_target_"])).parameters
-                assert set(known) == config.keys() - {"_target_"}, config["_target_"]
+                assert knobs(get_class(config["_target_"])) == config.keys() - {"_target_"}, config["_target_"]
             for value in config.values():
                 check(value)
 

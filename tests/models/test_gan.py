@@ -64,3 +64,9 @@ def test_feature_matching_is_the_squared_distance_of_mean_features():
 def test_feature_matching_needs_features():
     with pytest.raises(UserError, match=r"feature_matching_weight=1.0: this critic has no features"):
         begun(critic=nn.Flatten(), feature_matching_weight=1.0)
+
+
+@pytest.mark.parametrize("name", ["r1_weight", "feature_matching_weight"])
+def test_a_weight_below_zero_is_refused(name: str):
+    with pytest.raises(UserError, match=rf"model\.{name}=-1.0 must be a number of at least 0"):
+        begun(**{name: -1.0})
