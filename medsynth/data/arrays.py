@@ -8,6 +8,7 @@ import numpy as np
 from numpy import ndarray
 
 START = 128  # bytes of the header: NumPy pads it so that any number of slices fits
+BUFFER = 2**20  # bytes
 
 
 class ArrayFile:
@@ -69,7 +70,7 @@ class ArrayFile:
 
     def _begin(self, shape: tuple[int, ...]) -> None:
         self.shape = shape if self.shape is None else self.shape
-        self._file = self.path.open("w+b")
+        self._file = self.path.open("w+b", buffering=BUFFER)
         self._header(len(self.digests))
         self._first, self.digests = len(self.digests), []
         for _ in range(self._first):
@@ -88,7 +89,7 @@ class ArrayFile:
     def _write(self, value: ndarray) -> None:
         if value.shape != self.shape or value.dtype != self.dtype:
             raise ValueError(f"{self.path.name} takes {self.dtype} {self.shape}, not {value.dtype} {value.shape}")
-        raw = value.tobytes()
+        raw = np.ascontiguousarray(value).data
         self.digests.append(hashlib.sha256(raw).digest())
         assert self._file is not None
         self._file.write(raw)

@@ -38,7 +38,12 @@ class Intensity(ABC):
     def encode(self, values: Float[ndarray, "..."]) -> Float[ndarray, "..."]:
         """2 (clip(v) - low) / (high - low) - 1, float32 in [-1, 1]."""
         low, high = self.range()
-        return (2 * (np.clip(values, low, high) - low) / (high - low) - 1).astype(np.float32)
+        encoded = np.clip(values, low, high)
+        encoded -= low
+        encoded *= 2
+        encoded /= high - low
+        encoded -= 1
+        return encoded.astype(np.float32, copy=False)
 
     def decode(self, image: Float[ndarray, "..."]) -> Float[ndarray, "..."]:
         """The values of an image in [-1, 1]: decode(encode(v)) == clip(v)."""

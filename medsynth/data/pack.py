@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 else:  # preparing a pack needs no torch, which takes longer to load, and more memory, than all else
     Tensor = Any
 
-FORMAT = 3
+FORMAT = 4
 
 
 def cache_folder() -> Path:

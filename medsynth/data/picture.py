@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -31,7 +32,7 @@ class Geometry:
     source_shape: tuple[int, int, int]
     number: int
 
-    @property
+    @cached_property
     def spacing(self) -> tuple[float, float, float]:
         """Millimetres from row to row, from column to column, and from slice to slice."""
         column, row, step = (float(np.linalg.norm(self.affine[:3, axis])) for axis in range(3))

@@ -22,7 +22,7 @@ def resample(values: Float[ndarray, "h w"], size: tuple[int, int]) -> Float[ndar
     down, across = _weights(height, size[0]), _weights(width, size[1])
     if values.flags.f_contiguous:  # first along the axis that lies scattered in memory, so that rows are added to rows
         return down @ transposed(across @ values.T)
-    return transposed(across @ transposed(down @ values))
+    return (across @ transposed(down @ values)).T
 
 
 def transposed(values: Num[ndarray, "h w"]) -> Num[ndarray, "w h"]:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ class Source(ABC):
 
     def name(self, path: Path) -> str:
         """A file as tables and reports name it: its path below the root, with forward slashes."""
-        return path.relative_to(self.root).as_posix()
+        return _relative(path, self.root)
 
     def groups(self, records: Sequence[Record], looks: Looks) -> Groups:
         """One patient (or group that stands for one) per slice, from what the dataset knows and how slices look.
@@ -114,6 +114,11 @@ class Source(ABC):
         slices = Counter(names)
         patients = [r.patient or (name if slices[name] > 1 else None) for r, name in zip(records, names, strict=True)]
         return group_patients(patients, names, looks)
+
+
+@lru_cache(maxsize=64)  # a volume's name is asked for once a slice
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
 
 
 def check_choice(key: str, value: str, choices: Sequence[str]) -> None:
