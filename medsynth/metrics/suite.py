@@ -20,7 +20,7 @@ from medsynth.metrics.entries import Finding, entry, metric_key, scalars
 from medsynth.metrics.features import Extractor, MissingWeights
 from medsynth.metrics.frechet import frechet_distance
 from medsynth.metrics.inception import Inception
-from medsynth.metrics.kernel import kernel_distance
+from medsynth.metrics.kernel import kernel_distance, kernel_interval
 from medsynth.metrics.measurement import Measurement
 from medsynth.metrics.ms_ssim import betas_for
 from medsynth.metrics.settings import load_extractors, settings
@@ -217,7 +217,11 @@ def _distances(first: Measurement, second: Measurement) -> dict[str, Finding]:
             continue
         findings[frechet] = Finding(frechet_distance(first.moments[name], second.moments[name]), **described)
         found = kernel_distance(first.features(name), second.features(name))
-        extra = {"deviation": found.deviation, "subset_size": found.subset_size}
+        extra = {
+            "interval": list(kernel_interval(first.features(name), second.features(name))),
+            "deviation": found.deviation,
+            "subset_size": found.subset_size,
+        }
         findings[kernel] = Finding(found.mean, **described, extra=extra)
     levels = pyramid_distance(first.patches(), second.patches())
     findings["swd"] = Finding(

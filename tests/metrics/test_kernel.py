@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from medsynth.metrics.kernel import kernel_distance, squared_mmd
+from medsynth.metrics.kernel import kernel_distance, kernel_interval, squared_mmd
+
+# E k(x, x') + E k(y, y') - 2 E k(x, y) of 16 normal features half a deviation apart, by Wick's theorem
+SHIFTED = 1.029297
 
 
 def features(count, *, seed, shift=0.0):
@@ -54,3 +57,20 @@ def test_subsets_never_exceed_a_thousand():
 def test_distance_grows_with_the_shift_and_is_about_zero_without():
     distances = [kernel_distance(features(300, seed=0), features(300, seed=1, shift=s)).mean for s in (0, 0.5, 1)]
     assert abs(distances[0]) < 0.05 < distances[1] < distances[2]
+
+
+def test_interval_holds_the_estimate_and_as_many_repetitions_as_it_says():
+    inside, trials = 0, 60
+    for trial in range(trials):
+        x, y = features(60, seed=2 * trial, shift=0.5), features(60, seed=2 * trial + 1)
+        low, high = kernel_interval(x, y, seed=trial)
+        assert low < squared_mmd(x, y) < high
+        inside += low < SHIFTED < high
+    assert 0.8 <= inside / trials <= 1  # of 95 %, with the few images of a small set
+
+
+def test_interval_of_draws_centres_on_the_estimate():
+    x, y = features(200, seed=0, shift=0.5), features(200, seed=1)
+    low, high = kernel_interval(x, y, share=0.02)
+    whole = kernel_interval(x, y)
+    assert abs((low + high) / 2 - squared_mmd(x, y)) < 0.15 * (whole[1] - whole[0])
