@@ -44,8 +44,10 @@ def reparametrise(
 
 
 def pulling_away(features: Float[Tensor, "b f"]) -> Float[Tensor, ""]:
-    """Mean squared cosine between the features of different samples, in [0, 1] (section 2.4, Zhao et al. 2017); 0 for one
-    sample alone."""
+    """Mean squared cosine between the features of different samples, in [0, 1] (section 2.4, Zhao et al. 2017).
+
+    0 for one sample alone.
+    """
     count = len(features)
     directions = normalize(features.float(), dim=1)
     squares = (directions @ directions.T).square()
