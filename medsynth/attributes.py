@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from medsynth.data.pack import Pack
 
 LEVELS = 17  # quantiles of a covariate that stand for its distribution within a class
+LEAST_PATIENTS = 10  # whose quantiles are kept; fewer are too easily told apart
+CUT = 0.05  # of the patients at either end, whose values are nobody's to know
+PUBLIC = frozenset({"slice_position"})  # tells where a slice lies, and nothing of a person
 BALANCED = "balanced"  # as a label: the classes in turn
 
 
@@ -26,9 +29,13 @@ class Attributes:
 
     class_names, counts: the classes, and how many training images each has; without labels no name and one count.
     covariates: names of the continuous conditions.
-    ranges: (low, high) of each in the training images, in its own unit; they become -1 and 1.
-    quantiles: of each class and in it of each covariate, LEVELS values from its lowest to its highest.
-    Plain Python throughout, so that a checkpoint can hold it.
+    ranges: (low, high) of each, the least and greatest of its quantiles, in its own unit; they become -1 and 1, and
+        values beyond them count as them.
+    quantiles: of each class and in it of each covariate, LEVELS evenly spaced ones from the 5th to the 95th percentile,
+        where patients weigh the same, whatever the number of their images. The lowest and the highest patient never
+        enter; a class of fewer than LEAST_PATIENTS has those of all classes. Rounded to three digits of the spread, and
+        to whole units where that is 10 or more. A covariate of PUBLIC keeps its ends.
+    Plain Python throughout, so that a checkpoint can hold it; an age that tells who a patient is stands in none.
     """
 
     class_names: list[str]
@@ -39,19 +46,22 @@ class Attributes:
 
     @classmethod
     def of(cls, pack: "Pack") -> "Attributes":
-        """Those of a pack's training split; augmented copies do not count."""
+        """Those of a pack's training split; augmented copies do not count.
+
+        Raises UserError for covariates of fewer than LEAST_PATIENTS patients, but for those of PUBLIC.
+        """
         train = pack.splits["train"]
         has_labels = "label" in pack.provides
         labels = pack.labels[train] if has_labels else np.zeros(len(train), dtype=np.int64)
         names = list(pack.class_names) if has_labels else []
         values = pack.covariates[train] if pack.covariates is not None else np.empty((len(train), 0))
-        groups = [values[labels == label] for label in range(max(1, len(names)))]
+        quantiles = _quantiles_of(pack, values, labels, classes=max(1, len(names)))
         return cls(
             class_names=names,
-            counts=[len(group) for group in groups],
+            counts=np.bincount(labels, minlength=max(1, len(names))).tolist(),
             covariates=list(pack.covariate_names),
-            ranges=[[float(column.min()), float(column.max())] for column in values.T] if len(values) else [],
-            quantiles=[_quantiles(group) if len(group) else _quantiles(values) for group in groups],
+            ranges=[[min(q[0] for q in each), max(q[-1] for q in each)] for each in zip(*quantiles, strict=True)],
+            quantiles=quantiles,
         )
 
     @classmethod
@@ -66,26 +76,31 @@ class Attributes:
     # ------------------------------------------------------------------------------------------------- of training
 
     def scaled(self, values: Float[ndarray, "n k"]) -> Float[ndarray, "n k"]:
-        """Covariates in their own units to float32 where [-1, 1] is the range of the training images; a covariate that
-        is the same in all of them is 0."""
+        """Covariates in their own units to float32 in [-1, 1], which is their range: values beyond it become -1 or 1.
+        A covariate whose percentiles are all the same is 0."""
         if not self.covariates:
             return np.empty((len(values), 0), dtype=np.float32)
         low, high = np.array(self.ranges, dtype=np.float64).T
         width = np.where(high > low, high - low, np.inf)
         scaled = 2 * (values - low) / width - np.where(high > low, 1.0, 0.0)
-        return scaled.astype(np.float32)
+        return scaled.clip(-1, 1).astype(np.float32)
 
     # ------------------------------------------------------------------------------------------------ of synthesis
 
     def check(self, *, label: str | None = None, covariates: Mapping[str, float | int] | None = None) -> None:
-        """Raise UserError for what draw() cannot give, and warn of values that no training image has."""
+        """Raise UserError for what draw() cannot give or takes otherwise, and warn of values beyond the range."""
         self._fixed_label(label)
+        if label == BALANCED and BALANCED in self.class_names:
+            raise UserError(
+                f"label={BALANCED} asks for the classes in turn, and a class of this run is called so: leave label out "
+                "(as often as in training), or rename that class and train again"
+            )
         for name, value in self._fixed_covariates(covariates or {}).items():
             low, high = self.ranges[self.covariates.index(name)]
             if not low <= value <= high:
                 say(
-                    f"warning: covariates.{name}={value:g} lies outside of the training images' {low:g} to {high:g}: "
-                    "the model has seen nothing like it"
+                    f"warning: covariates.{name}={value:g} lies outside of {low:g} to {high:g}, where nine of ten "
+                    "training patients are; the images are those of the nearest end"
                 )
 
     def draw(
@@ -100,9 +115,10 @@ class Attributes:
         """Conditions of images first ... first + count - 1: "label" (count,) int64 where there are classes, and
         "covariates" (count, k) float32, scaled.
 
-        label: None draws by the training images' frequencies; "balanced": the classes in turn; a class name.
-        covariates: value by name, in the covariate's unit; the others are drawn, each for itself, by interpolated
-            quantiles of the image's class.
+        label: None draws by the training images' frequencies; "balanced": the classes in turn, even where a class is
+            called so; a class name.
+        covariates: value by name, in the covariate's unit, beyond its range the nearest end; the others are drawn, each
+            for itself, by interpolated quantiles of the image's class.
         Those of image k depend on seed, k and these choices alone. Raises UserError for unknown names.
         """
         classes, values = self.values(seed, first, count, label=label, covariates=covariates)
@@ -123,7 +139,7 @@ class Attributes:
         covariates: Mapping[str, float | int] | None = None,
     ) -> tuple[ndarray, Float[ndarray, "count k"]]:
         """The same as class numbers (count,), 0 without classes, and as covariates in their own units."""
-        fixed_label, fixed = self._fixed_label(label), self._fixed_covariates(covariates or {})
+        fixed_label, fixed = self._fixed_label(label), self._within(self._fixed_covariates(covariates or {}))
         present = np.flatnonzero(self.counts)
         bounds = np.cumsum(self.counts) / max(1, sum(self.counts))
         levels = np.linspace(0, 1, LEVELS)
@@ -169,9 +185,56 @@ class Attributes:
                 raise UserError(f"covariates.{name}={value} must be a number")
         return covariates
 
+    def _within(self, covariates: Mapping[str, float | int]) -> dict[str, float]:
+        """Each value, or the end of its range that is nearest."""
+        ranges = dict(zip(self.covariates, self.ranges, strict=True))
+        return {name: float(min(max(value, ranges[name][0]), ranges[name][1])) for name, value in covariates.items()}
 
-def _quantiles(values: Float[ndarray, "n k"]) -> list[list[float]]:
-    """LEVELS evenly spaced quantiles of each column; none without rows."""
-    if not len(values):
-        return []
-    return np.quantile(values, np.linspace(0, 1, LEVELS), axis=0).T.tolist()
+
+def _quantiles_of(
+    pack: "Pack", values: Float[ndarray, "n k"], labels: Int[ndarray, " n"], *, classes: int
+) -> list[list[list[float]]]:
+    """Attributes.quantiles of training images with these covariates and labels."""
+    if not pack.covariate_names:
+        return [[] for _ in range(classes)]
+    known, patients = np.unique(pack.patients[pack.splits["train"]], return_inverse=True)
+    private = [name for name in pack.covariate_names if name not in PUBLIC]
+    if private and len(known) < LEAST_PATIENTS:
+        raise UserError(
+            f"data.covariates={private[0]}: {len(known)} training patients are so few that what a checkpoint keeps of "
+            f"it tells who they are; {LEAST_PATIENTS} are enough, or leave it out"
+        )
+    each = []
+    for label in range(classes):
+        mine = labels == label
+        mine = mine if len(np.unique(patients[mine])) >= LEAST_PATIENTS else np.ones_like(mine)
+        each.append([
+            _quantiles(column[mine], patients[mine], cut=name not in PUBLIC)
+            for name, column in zip(pack.covariate_names, values.T, strict=True)
+        ])  # fmt: skip
+    rounded = np.array(each).reshape(classes, -1, LEVELS)  # (classes, k, levels)
+    for column in rounded.swapaxes(0, 1):
+        column[:] = _rounded(column)
+    return rounded.tolist()
+
+
+def _quantiles(values: Float[ndarray, " n"], patients: ndarray, *, cut: bool) -> Float[ndarray, " levels"]:
+    """LEVELS evenly spaced quantiles in which all patients weigh the same, from the lowest value to the highest.
+
+    cut: from the 5th to the 95th percentile instead, and never nearer to an end than the middle of the second patient.
+    """
+    _, who, images = np.unique(patients, return_inverse=True, return_counts=True)
+    order = values.argsort(kind="stable")
+    weights = 1 / images[who[order]]
+    places = weights.cumsum() - weights / 2  # of each value among so many patients
+    margin = max(1.5, CUT * len(images)) if cut else 0
+    return np.interp(np.linspace(margin, len(images) - margin, LEVELS), places, values[order])
+
+
+def _rounded(values: Float[ndarray, "..."]) -> Float[ndarray, "..."]:
+    """Three digits of the spread, whole units at the most from a spread of 10 on; equal values as they are."""
+    spread = float(np.ptp(values))
+    if spread == 0:
+        return values
+    digits = 2 - int(np.floor(np.log10(spread)))
+    return np.round(values, min(digits, 0) if spread >= 10 else digits)

@@ -17,7 +17,7 @@ from medsynth.attributes import Attributes
 from medsynth.errors import Failure, UserError
 from medsynth.synthesis import SynthesisModule
 
-FORMAT = 3  # of the "run" entry below
+FORMAT = 4  # of the "run" entry below
 # What a configuration from a run directory may build. Anything else could run a stranger's code.
 TRUSTED = (
     "medsynth.models.",

@@ -39,11 +39,21 @@ class Exporter:
         out: the folder; files of the same number are replaced, others are left alone.
         run: where the images come from; its intensity codec and spacing go into NIfTI and DICOM.
         bits: of a PNG, 8 or 16.
+        label: the class, or "balanced", that was asked for; None for none. The provenance names those of all calls that
+            wrote into the folder, for they may differ: the image of a class and number is the same in each.
         asked: what else than seed, number and class decides an image (truncation, covariates), for the provenance.
     """
 
     def __init__(
-        self, out: Path, *, run: LoadedRun, seed: int, format: str, bits: int, asked: Mapping[str, Any] | None = None
+        self,
+        out: Path,
+        *,
+        run: LoadedRun,
+        seed: int,
+        format: str,
+        bits: int,
+        label: str | None = None,
+        asked: Mapping[str, Any] | None = None,
     ) -> None:
         self.channels = len(run.ranges)
         if self.channels != 1 and (format == "dicom" or (format == "png" and (bits != 8 or self.channels != 3))):
@@ -59,7 +69,12 @@ class Exporter:
         self.spacing = tuple(run.spacing or SPACING_MM)
         self.manifest, self.provenance = out / "manifest.csv", out / "provenance.json"
         self._folders = class_folders(run.class_names)
-        self._refuse_another_origin()
+        labels = [label]
+        if self.provenance.exists():
+            before = json.loads(self.provenance.read_text())
+            self._refuse_another_origin(before)
+            labels = [*before.get("labels_asked", [None]), label]
+        self.labels = list(dict.fromkeys(labels))
         self._rows = self._known_rows()
 
     def write(
@@ -114,6 +129,7 @@ class Exporter:
             "checkpoint_sha256": self.checkpoint,
             "images_seen": self.run.images_seen,
             "seed": self.seed,
+            **({} if self.labels == [None] else {"labels_asked": self.labels}),
             **self.asked,
             "format": self.format,
             "bits": self.bits,
@@ -129,11 +145,8 @@ class Exporter:
     def _name(self, path: Path) -> str:
         return path.relative_to(self.out).as_posix()
 
-    def _refuse_another_origin(self) -> None:
-        """One folder, one origin and one format: else images would stand under another one's provenance."""
-        if not self.provenance.exists():
-            return
-        before = json.loads(self.provenance.read_text())
+    def _refuse_another_origin(self, before: Mapping[str, Any]) -> None:
+        """One folder, one origin and one format: else images would stand under another one's provenance, `before`."""
         if (before.get("checkpoint_sha256"), before.get("seed")) != (self.checkpoint, self.seed):
             raise UserError(f"out={self.out} holds images of another checkpoint or seed; choose another folder")
         stored = json.loads(json.dumps(self.asked))

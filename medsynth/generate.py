@@ -35,7 +35,7 @@ def generate(config: Mapping[str, Any]) -> dict[str, Any]:
         "truncation": truncation.threshold if truncation else None,
         "truncation_mode": truncation.mode if truncation else None,
     }
-    exporter = Exporter(out, run=run, seed=seed, format=config["format"], bits=config["bits"], asked=asked)
+    exporter = Exporter(out, run=run, seed=seed, format=config["format"], bits=config["bits"], label=label, asked=asked)
     batches = synthesise(
         run.model,
         n=n,
@@ -76,8 +76,12 @@ def check(config: Mapping[str, Any]) -> None:
 def _truncation(config: Mapping[str, Any]) -> "Truncation | None":
     from medsynth.latent import Truncation
 
-    threshold, mode = config.get("truncation"), config.get("truncation_mode", "resample")
-    return None if threshold is None else Truncation(threshold, mode)
+    threshold, mode = config.get("truncation"), config.get("truncation_mode")
+    if threshold is None and mode is not None:
+        raise UserError(
+            f"truncation_mode={mode} says how to truncate, and truncation=null does not: set truncation=0.7"
+        )
+    return None if threshold is None else Truncation(threshold, mode or "resample")
 
 
 def _conditions(run: "LoadedRun", config: Mapping[str, Any]) -> tuple[str | None, dict[str, float | int]]:
@@ -99,10 +103,7 @@ def _described(
     from medsynth.export import UNLABELLED
     from medsynth.sampling import CHUNK, needed_attributes
 
-    needed, attributes = (
-        needed_attributes(run.model, run.attributes),
-        run.attributes,
-    )
+    needed, attributes = needed_attributes(run.model, run.attributes), run.attributes
     for start in range(first, first + n, CHUNK):
         count = min(CHUNK, first + n - start)
         if not needed or attributes is None:

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from medsynth.attributes import LEVELS, Attributes
+from medsynth.attributes import LEAST_PATIENTS, LEVELS, PUBLIC, Attributes
+from medsynth.data.covariates import POSITION
 from medsynth.errors import UserError
 from medsynth.latent import Truncation
 from medsynth.sampling import CHUNK, synthesise
 
 
 def described(*, counts: tuple[int, ...] = (30, 10, 0), seed: int = 0) -> SimpleNamespace:
-    """Stands in for a Pack: classes a, b and c, whose ages are about 30, 70 and unknown, and a constant."""
+    """Stands in for a Pack: an image a patient, classes a, b and c, whose ages are about 30, 70 and unknown, and a
+    constant."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(len(counts)), counts)
     ages = rng.normal(np.array([30.0, 70.0, 0.0])[labels], 2)
@@ -21,6 +23,7 @@ def described(*, counts: tuple[int, ...] = (30, 10, 0), seed: int = 0) -> Simple
         splits={"train": np.arange(len(labels))},
         provides=frozenset({"image", "label", "covariates"}),
         labels=labels,
+        patients=np.arange(len(labels)).astype(str),
         class_names=["a", "b", "c"],
         covariates=np.stack([ages, np.full(len(labels), 5.0)], axis=1),
         covariate_names=("age", "dose"),
@@ -37,14 +40,78 @@ def test_they_are_plain_python_that_a_checkpoint_can_hold(attributes: Attributes
     assert Attributes.of_plain(torch.load(tmp_path / "x", weights_only=True)) == attributes
 
 
-def test_the_range_of_training_is_minus_one_to_one_and_a_constant_is_nought(attributes: Attributes):
-    values = described().covariates
+def test_the_range_is_minus_one_to_one_what_lies_beyond_its_ends_and_a_constant_is_nought(attributes: Attributes):
+    low, high = attributes.ranges[0]
+    values = np.array([[low, 5.0], [(low + high) / 2, 7.0], [high, 5.0], [low - 9, 5.0], [high + 9, 5.0], [np.nan, 5]])
     scaled = attributes.scaled(values)
     assert scaled.dtype == np.float32
-    assert (scaled[:, 0].min(), scaled[:, 0].max()) == (-1, 1)
+    np.testing.assert_allclose(scaled[:, 0], [-1, 0, 1, -1, 1, np.nan], atol=1e-6)
     assert not scaled[:, 1].any()
-    middle = (values[:, 0].min() + values[:, 0].max()) / 2
-    assert attributes.scaled(np.array([[middle, 7.0]])).tolist() == [[pytest.approx(0, abs=1e-6), 0]]
+
+
+def one_class(values: list[float], patients: list[int], name: str = "age") -> SimpleNamespace:
+    """A pack without labels, and its one covariate."""
+    return SimpleNamespace(
+        splits={"train": np.arange(len(values))}, provides=frozenset({"image", "covariates"}),
+        patients=np.array(patients), labels=np.full(len(values), -1), class_names=[],
+        covariates=np.array(values)[:, None], covariate_names=(name,),
+    )  # fmt: skip
+
+
+def kept(pack: SimpleNamespace) -> list[float]:
+    """The quantiles of its covariate."""
+    return Attributes.of(pack).quantiles[0][0]  # type: ignore[arg-type]
+
+
+def test_ages_of_many_patients_are_percentiles_in_whole_years() -> None:
+    ages = np.random.default_rng(0).uniform(18, 98, 1000)
+    percentiles = np.quantile(ages, np.linspace(0.05, 0.95, LEVELS), method="hazen")
+    assert kept(one_class(ages.tolist(), list(range(1000)))) == np.round(percentiles).tolist()
+
+
+@pytest.mark.parametrize("count", [10, 11, 25, 60])
+def test_no_single_patient_moves_an_end_beyond_the_others(count: int) -> None:
+    ages = np.linspace(40, 60, count)
+    for place, extreme in ((0, -500.25), (-1, 103.25)):
+        moved = ages.copy()
+        moved[place] = extreme
+        assert kept(one_class(moved.tolist(), list(range(count)))) == kept(one_class(ages.tolist(), list(range(count))))
+
+
+def test_a_patient_weighs_the_same_with_one_image_or_a_hundred() -> None:
+    ages = np.linspace(40, 60, 20)
+    patients = [*range(20), *[19] * 99]
+    many = one_class([*ages, *[60.0] * 99], patients)
+    assert kept(many) == kept(one_class(ages.tolist(), list(range(20))))
+
+
+def test_a_value_that_one_patient_alone_has_on_many_slices_stands_nowhere() -> None:
+    areas = [*np.linspace(0, 500, 120), *[4321.0] * 40]
+    found = kept(one_class(areas, [*np.repeat(np.arange(12), 10).tolist(), *[12] * 40], "mask_area_mm2"))
+    assert max(found) <= 500
+
+
+@pytest.mark.parametrize(("scale", "step"), [(80, 1), (9, 0.01), (0.5, 0.001), (4000, 10)])
+def test_quantiles_are_rounded_to_their_spread(scale: float, step: float) -> None:
+    found = np.array(kept(one_class((scale * np.random.default_rng(0).random(500)).tolist(), list(range(500)))))
+    np.testing.assert_allclose(found / step, np.round(found / step), atol=1e-6)
+    assert len(set(found)) == LEVELS
+
+
+def test_a_class_of_few_patients_has_the_quantiles_of_all() -> None:
+    pack = described(counts=(30, LEAST_PATIENTS - 1, 0))
+    few = Attributes.of(pack)  # type: ignore[arg-type]
+    pack.provides = frozenset({"image"})
+    assert few.quantiles[1] == few.quantiles[2] == Attributes.of(pack).quantiles[0]  # type: ignore[arg-type]
+    assert few.quantiles[0] == Attributes.of(described(counts=(30, 10, 0))).quantiles[0]  # type: ignore[arg-type]
+
+
+def test_where_all_patients_are_few_only_what_tells_nothing_of_a_person_is_taken() -> None:
+    values, patients = np.linspace(0, 1, 45).tolist(), np.repeat(np.arange(9), 5).tolist()
+    with pytest.raises(UserError, match=r"data\.covariates=age: 9 training patients are so few"):
+        Attributes.of(one_class(values, patients))  # type: ignore[arg-type]
+    assert {POSITION} == PUBLIC
+    assert Attributes.of(one_class(values, patients, POSITION)).ranges == [[0, 1]]  # type: ignore[arg-type]
 
 
 def test_labels_are_as_frequent_as_in_training(attributes: Attributes):
@@ -72,12 +139,10 @@ def test_a_drawn_class_and_the_same_one_asked_for_have_the_same_covariates(attri
 
 def test_covariates_are_those_of_the_images_class(attributes: Attributes):
     _, values = attributes.values(0, 0, 500, label="b")
-    real = described().covariates[30:, 0]
-    assert real.min() <= values[:, 0].min() < values[:, 0].max() <= real.max()
-    levels = np.linspace(0, 1, LEVELS)
-    # Kolmogorov's distance to the interpolated quantiles is below 1.36 / sqrt(500) with 95 %
-    places = np.sort(np.interp(values[:, 0], np.quantile(real, levels), levels))
-    assert np.abs(places - np.linspace(0, 1, 500)).max() < 0.07
+    real = np.sort(described().covariates[30:, 0])
+    stored = attributes.quantiles[1][0]
+    assert real[1] - 0.5 <= stored[0] <= values[:, 0].min() < values[:, 0].max() <= stored[-1] <= real[-2] + 0.5
+    np.testing.assert_allclose(np.quantile(values[:, 0], np.linspace(0, 1, LEVELS)), stored, atol=0.7)
 
 
 def test_a_fixed_covariate_is_in_its_own_unit(attributes: Attributes):
@@ -91,6 +156,22 @@ def test_outside_of_the_range_seen_there_is_a_warning(attributes: Attributes, ca
     assert capsys.readouterr().err == ""
     attributes.check(covariates={"age": 140})
     assert "warning: covariates.age=140 lies outside" in capsys.readouterr().err
+
+
+def test_a_value_beyond_the_range_counts_as_its_end_and_is_written_down_as_that(attributes: Attributes):
+    _, values = attributes.values(0, 0, 3, covariates={"age": 140})
+    assert values[:, 0].tolist() == [attributes.ranges[0][1]] * 3
+    assert attributes.draw(0, 0, 3, covariates={"age": 140})["covariates"][:, 0].tolist() == [1, 1, 1]
+
+
+def test_a_class_called_balanced_cannot_be_asked_for_by_the_word_that_means_in_turn():
+    pack = described()
+    pack.class_names = ["a", "balanced", "c"]
+    attributes = Attributes.of(pack)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="label=balanced asks for the classes in turn, and a class of this run"):
+        attributes.check(label="balanced")
+    attributes.check(label="a")
+    assert attributes.draw(0, 3, 4, label="balanced")["label"].tolist() == [1, 0, 1, 0]
 
 
 @pytest.mark.parametrize(

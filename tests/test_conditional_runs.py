@@ -1,4 +1,5 @@
-"""A model of image and mask, conditioned on label and covariates: trained, synthesised and judged like any other."""
+"""Models of images, and of image and mask, that are conditioned on label and covariates: trained, synthesised and
+judged like any other."""
 
 import csv
 import json
@@ -13,22 +14,24 @@ import torch
 from PIL import Image
 
 from medsynth.checkpoint import load_run
+from medsynth.cli import conf_dir
 from medsynth.errors import UserError
 from medsynth.evaluate import evaluate
 from medsynth.generate import generate
 from medsynth.sampling import synthesise
 
+CONDITIONAL = sorted(p.stem for p in (conf_dir() / "model").glob("*.yaml") if "covariates: null" in p.read_text())
 METRICS = {"count": 8, "extractors": ["random"], "extractor": {"weights": None, "download": False}}
 
 
 @pytest.fixture
 def volumes(tmp_path: Path) -> Path:
-    """Twelve volumes of two classes with masks, and a table of ages."""
+    """Sixteen volumes of two classes with masks, and a table of ages."""
     rng = np.random.default_rng(0)
     root = tmp_path / "volumes"
     root.mkdir()
     rows = ["file,label,patient,age"]
-    for number in range(12):
+    for number in range(16):
         values = rng.normal(100, 20, (16, 16, 4)).astype(np.float32)
         mask = np.zeros(values.shape, np.uint8)
         mask[4:12, 4:12] = 1
@@ -62,6 +65,10 @@ def rows_of(out: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
+def provenance(out: Path) -> dict[str, Any]:
+    return json.loads((out / "provenance.json").read_text())
+
+
 def pixels(path: Path) -> np.ndarray:
     with Image.open(path) as picture:
         return np.asarray(picture)
@@ -82,13 +89,18 @@ def test_it_is_trained_synthesised_and_judged(joint: Path, tmp_path: Path, capsy
     assert {row["class"] for row in rows} <= {"ill", "well"}
     for row in rows:
         assert (tmp_path / "out" / row["file"]).parent.name == row["class"]
-        assert 40 <= float(row["age"]) <= 51
+        assert 40 < float(row["age"]) < 55  # the youngest and the oldest are not drawn
         assert 0 <= float(row["slice_position"]) <= 1
         assert set(np.unique(pixels(tmp_path / "out" / row["mask"]))) <= {0, 255}
 
     generate(options(joint, tmp_path / "asked", label="well", covariates={"age": 45, "slice_position": 7}))
     assert "covariates.slice_position=7 lies outside" in capsys.readouterr().err
-    assert {(row["class"], row["age"]) for row in rows_of(tmp_path / "asked")} == {("well", "45")}
+    rows = rows_of(tmp_path / "asked")
+    assert {(row["class"], row["age"], row["slice_position"]) for row in rows} == {("well", "45", "1")}
+    facts = provenance(tmp_path / "asked")
+    assert facts["covariates"] == {"age": 45, "slice_position": 7}
+    assert facts["labels_asked"] == ["well"]
+    assert "labels_asked" not in provenance(tmp_path / "out")
     generate(options(joint, tmp_path / "balanced", label="balanced", n=4, format="nifti"))
     assert sorted(row["class"] for row in rows_of(tmp_path / "balanced")) == ["ill", "ill", "well", "well"]
     for asked, message in (({"label": "dead"}, "choices: ill, well, balanced"), ({"covariates": {"x": 1}}, "age")):
@@ -112,6 +124,9 @@ def test_an_image_of_a_class_is_the_same_whether_drawn_or_asked_for(joint: Path,
     generate(options(joint, tmp_path / "drawn"))
     for label in ("ill", "well"):
         generate(options(joint, tmp_path / "asked", label=label))
+    assert provenance(tmp_path / "asked")["labels_asked"] == ["ill", "well"]
+    generate(options(joint, tmp_path / "drawn", label="balanced"))
+    assert provenance(tmp_path / "drawn")["labels_asked"] == [None, "balanced"]
     asked = {row["file"]: row["sha256"] for row in rows_of(tmp_path / "asked")}
     assert len(asked) == 12
     assert all(asked[row["file"]] == row["sha256"] for row in rows_of(tmp_path / "drawn"))
@@ -125,3 +140,44 @@ def test_labels_make_a_difference(joint: Path) -> None:
         next(synthesise(run.model, n=2, seed=0, attributes=run.attributes, label=label)) for label in ("ill", "well")
     )
     assert not torch.equal(ill, well)
+
+
+@pytest.fixture
+def aged(image_root: Path) -> list[str]:
+    """Overrides that take covariates of the pictures from a table: two pictures a patient, whose age is 40 and more."""
+    rows = [f"{label}/{n:02}.png,{n},{40 + n},{n % 7}" for label in ("lying", "upright") for n in range(30)]
+    (image_root / "t.csv").write_text("\n".join(["file,patient,age,dose", *rows]))
+    columns = ["data.source.label_column=null", "data.source.patient_column=patient", "data.covariates=[age,dose]"]
+    return ["data.source.table=t.csv", *columns]
+
+
+def test_every_model_that_takes_labels_takes_covariates() -> None:
+    assert {"acgan", "cgan", "cwgan_gp", "multi_hinge", "projection"} <= set(CONDITIONAL)
+
+
+@pytest.mark.parametrize("model", CONDITIONAL)
+def test_covariates_are_trained_on_and_asked_for(
+    model: str, run: Callable[..., dict[str, Any]], aged: list[str], tmp_path: Path
+) -> None:
+    folder = Path(run("run", *aged, "sample_every=64", model=model)["run_dir"])
+    before, after = (pixels(folder / f"samples/{seen:09}.png") for seen in (0, 64))
+    assert not np.array_equal(before, after)  # training has moved what is made of the same latents and conditions
+
+    made = load_run(folder)
+    assert {"label", "covariates"} <= made.model.needs
+    assert (made.attributes.covariates, made.attributes.class_names) == (["age", "dose"], ["lying", "upright"])
+    young, old, again = (
+        next(synthesise(made.model, n=4, seed=0, attributes=made.attributes, label="lying", covariates={"age": age}))
+        for age in (45, 65, 45)
+    )
+    assert torch.equal(young, again)
+    assert (young - old).abs().amax(dim=(1, 2, 3)).gt(0).all()
+
+    for age in (45, 65):
+        generate(options(folder, tmp_path / str(age), covariates={"age": age, "dose": 3}, format="nifti", n=3))
+        rows = rows_of(tmp_path / str(age))
+        assert {(row["age"], row["dose"]) for row in rows} == {(str(age), "3")}
+        assert provenance(tmp_path / str(age))["covariates"] == {"age": age, "dose": 3}
+    same = [{row["file"]: row["sha256"] for row in rows_of(tmp_path / str(age))} for age in (45, 65)]
+    assert same[0].keys() == same[1].keys()
+    assert not same[0].items() & same[1].items()

@@ -136,13 +136,21 @@ def test_a_folder_holds_images_of_one_kind(
 
 
 def test_truncated_images_are_others_and_the_provenance_says_so(trained: str, tmp_path: Path):
-    for name, truncation in (("plain", None), ("cut", 0.3)):
-        generate(options(trained, tmp_path / name, n=1, truncation=truncation, truncation_mode="psi"))
+    generate(options(trained, tmp_path / "plain", n=1))
+    generate(options(trained, tmp_path / "cut", n=1, truncation=0.3, truncation_mode="psi"))
     plain, cut = (pixels(tmp_path / f"{name}/synthetic/000000.png") for name in ("plain", "cut"))
     assert not np.array_equal(plain, cut)
     facts = json.loads((tmp_path / "cut/provenance.json").read_text())
     assert (facts["truncation"], facts["truncation_mode"]) == (0.3, "psi")
     assert "truncation" not in json.loads((tmp_path / "plain/provenance.json").read_text())
+    generate(options(trained, tmp_path / "null", n=1, truncation=0.3, truncation_mode=None))
+    assert json.loads((tmp_path / "null/provenance.json").read_text())["truncation_mode"] == "resample"
+
+
+def test_a_way_to_truncate_without_a_truncation_is_refused(trained: str, tmp_path: Path):
+    with pytest.raises(UserError, match=r"truncation_mode=psi says how to truncate, .* set truncation=0\.7"):
+        generate(options(trained, tmp_path / "out", n=1, truncation_mode="psi"))
+    assert not (tmp_path / "out").exists()
 
 
 def joint(trained: str, **changes: Any) -> LoadedRun:

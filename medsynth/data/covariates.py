@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -47,7 +48,22 @@ def covariate_column(
     return values
 
 
-def missing(
+def add_missing(report: dict[str, Any], table: Mapping[str, ndarray], names: Sequence[str]) -> None:
+    """Say in prepare.json, `report`, which files of the pack's table lack a covariate, and whether some lack a
+    condition."""
+    rows = table["copies"] == 0
+    files = table["files"][rows]
+    if names:
+        lacking, sentences = _missing(names, table["covariates"][rows], files.tolist())
+        report["without_covariate"] = lacking
+        report["warnings"] += sentences
+    low = table.get("condition_low", np.zeros((len(rows), 1)))[rows]
+    if lost := np.unique(files[np.isnan(low).any(axis=1)]).tolist():
+        report["without_condition"] = lost
+        report["warnings"].append(f"{len(lost):,} files have no condition, so no image is given one: {_some(lost)}")
+
+
+def _missing(
     names: Sequence[str], values: Float[ndarray, "n k"], files: Sequence[str]
 ) -> tuple[dict[str, list[str]], list[str]]:
     """The files that lack each covariate, and a sentence on each for people."""
@@ -56,12 +72,15 @@ def missing(
         for name, column in zip(names, values.T, strict=True)
     }
     sentences = [
-        f"{len(found):,} files have no {name}, so their images are left out of training: {', '.join(found[:NAMED])}"
-        + (", ... (prepare.json)" if len(found) > NAMED else "")
+        f"{len(found):,} files have no {name}, so their images are left out of training: {_some(found)}"
         for name, found in lacking.items()
         if found
     ]
     return {name: found for name, found in lacking.items() if found}, sentences
+
+
+def _some(files: Sequence[str]) -> str:
+    return ", ".join(files[:NAMED]) + (", ... (prepare.json)" if len(files) > NAMED else "")
 
 
 def _position(geometry: Geometry | None) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy import ndarray
 
 from medsynth.data.arrays import ArrayFile
-from medsynth.data.covariates import covariate_column, missing
+from medsynth.data.covariates import add_missing, covariate_column
 from medsynth.data.decode import strict_pillow
 from medsynth.data.fingerprint import AIR_HU, file_table, fingerprint
 from medsynth.data.pack import FORMAT, table_columns, to_float
@@ -65,7 +65,7 @@ def make_pack(
         facts, records=records, slices=slices, looks=looks, groups=groups, assignment=assignment, rejected=rejected,
         notes=listing.notes, source=settings.source, folder=home,
     )  # fmt: skip
-    _add_missing(report, table, settings.covariates)
+    add_missing(report, table, settings.covariates)
     (partial / "prepare.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     files = file_table(records, slices, assignment.splits, rejected, settings.source)
     (partial / "files.csv").write_text(files, encoding="utf-8")
@@ -285,9 +285,11 @@ def _table(
         "low": np.stack([s.low for s in slices]),
         "high": np.stack([s.high for s in slices]),
     }
-    if len(slices[0].condition_low):
-        columns["condition_low"] = np.stack([s.condition_low for s in slices])
-        columns["condition_high"] = np.stack([s.condition_high for s in slices])
+    if depth := max(len(s.condition_low) for s in slices):
+        unknown = np.full(depth, np.nan, dtype=np.float32)
+        for name in ("condition_low", "condition_high"):
+            ends = [getattr(s, name) for s in slices]
+            columns[name] = np.stack([values if len(values) else unknown for values in ends])
     return columns | table_columns(slices)
 
 
@@ -298,15 +300,6 @@ def _covariates(
     labels, read = settings.mask_labels, arrays.masks.read
     columns = [covariate_column(name, records, slices, read, mask_labels=labels) for name in settings.covariates]
     return {"covariates": np.stack(columns, axis=1)} if columns else {}
-
-
-def _add_missing(report: dict[str, Any], table: Mapping[str, ndarray], names: Sequence[str]) -> None:
-    """Say in prepare.json which files lack a covariate."""
-    if names:
-        rows = table["copies"] == 0
-        lacking, warnings = missing(names, table["covariates"][rows], table["files"][rows].tolist())
-        report["without_covariate"] = lacking
-        report["warnings"] += warnings
 
 
 def _append_copies(
@@ -376,7 +369,7 @@ def _facts(
         provides.append("label")
     if all(s.labels is not None and UNKNOWN not in s.labels for s in slices):
         provides.append("mask")
-    if len(slices[0].condition_low) or "condition" in table["domains"]:
+    if all(len(s.condition_low) for s in slices) or "condition" in table["domains"]:
         provides.append("condition")
     if settings.covariates:
         provides.append("covariates")

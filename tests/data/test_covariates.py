@@ -22,26 +22,26 @@ from medsynth.data.pack import Pack
 from medsynth.data.prepare_pack import prepare_pack
 from medsynth.errors import UserError
 
-SIDE, SLICES = 16, 5
+SIDE, SLICES, VOLUMES = 16, 5, 16
 Config = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
 def volumes(tmp_path: Path) -> Path:
-    """Twelve volumes of 16 x 16 x 5 voxels of 2 x 3 x 4 mm with a mask each, whose k-th slice shows 2 k voxels of label
-    1 and one of label 2, and a table of ages; the last volume has no mask."""
+    """Sixteen volumes of 16 x 16 x 5 voxels of 2 x 3 x 4 mm with a mask each, whose k-th slice shows 2 k voxels of
+    label 1 and one of label 2, and a table of ages; the last volume has no mask."""
     rng, affine = np.random.default_rng(0), np.diag([2.0, 3.0, 4.0, 1.0])
     root = tmp_path / "volumes"
     root.mkdir()
     rows = ["file,label,patient,Age,site"]
-    for number in range(12):
+    for number in range(VOLUMES):
         values = rng.normal(100, 20, (SIDE, SIDE, SLICES)).astype(np.float32)
         mask = np.zeros(values.shape, np.uint8)
         for k in range(SLICES):
             mask[: 2 * k, 4, k] = 1
         mask[15, 15] = 2
         nibabel.save(nibabel.Nifti1Image(values, affine), root / f"p{number:02}.nii")
-        if number < 11:
+        if number < VOLUMES - 1:
             nibabel.save(nibabel.Nifti1Image(mask, affine), root / f"p{number:02}_seg.nii")
         rows.append(f"p{number:02},{'ab'[number % 2]},{number},{40 + number if number else 'n/a'},x")
     (root / "t.csv").write_text("\n".join(rows))
@@ -92,7 +92,7 @@ def test_numbers_of_a_table_are_covariates_and_who_lacks_one_is_named(pack: Call
     assert made.covariates is not None
     ages = {name: age for name, age in zip(made.files, made.covariates[:, 0], strict=True)}
     assert np.isnan(ages.pop("p00.nii"))
-    assert ages == {f"p{k:02}.nii": 40.0 + k for k in range(1, 12)}
+    assert ages == {f"p{k:02}.nii": 40.0 + k for k in range(1, VOLUMES)}
     report = json.loads((made.folder / "prepare.json").read_text())
     assert report["without_covariate"] == {"age": ["p00.nii"]}
     assert any("1 files have no age" in line and "p00.nii" in line for line in report["warnings"])
@@ -172,7 +172,7 @@ def test_the_mask_is_the_last_channel(labels: list[int] | None, shown: set[int],
 def test_images_without_a_mask_are_not_trained_on_and_counted(
     pack: Callable[..., Pack], capsys: pytest.CaptureFixture[str], volumes: Path
 ) -> None:
-    for number in range(5, 11):
+    for number in range(5, VOLUMES - 1):
         (volumes / f"p{number:02}_seg.nii").unlink()
     made = pack(mask_channel=True)
     masked = {f"p{k:02}.nii" for k in range(5)}
@@ -244,4 +244,4 @@ def test_copies_keep_the_covariates_of_their_image_and_lack_masks_where_it_does(
     assert len(train) == 2 * len(made.splits["train"])
     assert made.covariates is not None
     assert not np.isnan(made.covariates[train]).any()
-    assert not {"p00.nii", "p11.nii"} & set(made.files[train])
+    assert not {"p00.nii", f"p{VOLUMES - 1}.nii"} & set(made.files[train])

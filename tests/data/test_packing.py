@@ -62,7 +62,8 @@ class Volumes(Source):
             raise BadImage("a slice is damaged")
         if mask is not None and self.tricks == "unmasked" and patient == 2:
             mask[:] = UNKNOWN
-        condition = values / 2 if self.tricks == "paired" else None
+        paired = self.tricks == "paired" or (self.tricks, patient % 2) in (("odd pairs", 1), ("even pairs", 0))
+        condition = values / 2 if paired else None
         return Picture(
             values,
             mode="int16",
@@ -183,6 +184,25 @@ def test_a_mask_that_is_missing_somewhere_is_not_provided(packed: Callable[..., 
     assert pack.provides == {"image"}
     assert pack.masks is not None
     assert {file for file, mask in zip(pack.files, pack.masks, strict=True) if UNKNOWN in mask} == {"2.txt"}
+
+
+@pytest.mark.parametrize(("tricks", "lacking"), [("odd pairs", 0), ("even pairs", 1)])
+def test_a_condition_that_is_missing_somewhere_is_not_provided_whichever_slice_is_first(
+    tricks: str, lacking: int, packed: Callable[..., Pack]
+) -> None:
+    pack, whole = packed(tricks), packed("paired")
+    assert pack.files[0] == "0.txt"
+    assert pack.provides == {"image", "mask"}
+    odd = np.array([int(file[:-4]) % 2 == lacking for file in pack.files])
+    for mine, other in ((pack.condition_low, whole.condition_low), (pack.condition_high, whole.condition_high)):
+        assert mine is not None
+        assert other is not None
+        assert np.isnan(mine[odd]).all()
+        np.testing.assert_array_equal(mine[~odd], other[~odd])
+    report = json.loads((pack.folder / "prepare.json").read_text())
+    assert report["without_condition"] == [f"{k}.txt" for k in range(lacking, 10, 2)]
+    assert any("5 files have no condition, so no image is given one" in line for line in report["warnings"])
+    assert "without_condition" not in json.loads((whole.folder / "prepare.json").read_text())
 
 
 def test_masks_of_rejected_records_alone_are_no_masks(packed: Callable[..., Pack]) -> None:

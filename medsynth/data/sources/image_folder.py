@@ -25,7 +25,8 @@ class ImageFolder(Source):
     beside x.png as generate writes them, are no images.
     labels: "folders", or "none" to read every image below `root` without a label.
     table: CSV file, relative to `root`, whose labels and patients count instead of the folders; None for none. Rows
-    without a file and files without a row are counted in prepare.json; a file without a row keeps its folder's label.
+    without a file and files without a row are counted in prepare.json; a file without a row keeps its folder's label,
+    and one whose rows contradict each other is rejected.
     file_column, label_column, patient_column: its columns; file names may have folders or lack them, and their case and
     extension do not matter. None: the table does not give it.
     """
@@ -61,7 +62,7 @@ class ImageFolder(Source):
         found = [Record(path, label=folder(path, base)) for path in images]
         notes = [f"{len(masks):,} masks beside their images (*_mask) are not read"] if masks else []
         if self.table is not None:
-            return Listing(self.table.apply(found), notes=[*notes, *self.table.compare(found)])
+            return Listing(*self.table.split(found), notes=[*notes, *self.table.compare(found)])
         flat = [record for record in found if record.label is None]
         if flat and len(flat) < len(found):
             raise UserError(

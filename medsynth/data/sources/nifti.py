@@ -28,7 +28,8 @@ class NiftiFolder(VolumeSource):
         "labels/*Mask". masks=None: there are none. What is a mask is no image. That no file is a mask is noted.
     unit: "signal" (MR), or "hu" for CT.
     labels: "folders": the first folder below `root` is the class; "none".
-    table: CSV or TSV below `root` whose labels and patients count instead; its columns as in image_folder.
+    table: CSV or TSV below `root` whose labels and patients count instead; its columns, and what becomes of rows that
+    contradict each other, as in image_folder.
     A patient is what patient_column says. Without it, a patient is the folder that a volume lies in (or the folder
     around one like ses-1 or a date) when every folder holds a single image, names recur in several folders, or files
     are named after their folder. Where there are more recurring names than folders the name is the patient, and
@@ -86,7 +87,8 @@ class NiftiFolder(VolumeSource):
         if self.masks is not None and not masks:
             notes.append(f"data.masks={self.masks} names no volume: no image has a mask")
         if self.table is not None:
-            records, notes = self.table.apply(records), [*notes, *self.table.compare(records)]
+            (records, wrong), compared = self.table.split(records), self.table.compare(records)
+            rejected, notes = [*rejected, *wrong], [*notes, *compared]
         return self.with_unused(Listing(records, rejected, notes))
 
     def _named_as_masks(self, images: dict[Path, tuple[str, ...]]) -> list[Path]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medsynth.data.sources.source import Record, is_image
+from medsynth.data.sources.source import Record, Rejected, is_image
 from medsynth.data.volume import ending, stem
 from medsynth.errors import UserError
 
@@ -114,22 +114,28 @@ class FileTable:
     label: str | None
     patient: str | None
 
-    def apply(self, records: Sequence[Record]) -> list[Record]:
-        """The records with the table's labels and patients; a record without a row keeps its own label and patient.
+    def split(self, records: Sequence[Record]) -> tuple[list[Record], list[Rejected]]:
+        """The records with the table's labels and patients, and the files whose rows contradict each other.
 
-        Raises UserError for a table that does not fit, and for rows that contradict each other or may be several files.
+        A record without a row keeps its own label and patient. Raises UserError for a table that does not fit, and for
+        rows that may be several files.
         """
         keyed = self._keyed()
         found, unclear = _match(keyed.names, list(map(self._file, records)))
         for row, files in unclear.items():
             both = " and ".join(files[:2])
             raise UserError(f"{self.key}={self.name}: the row {row} fits {both}; write its folder and ending")
-        if wrong := [keyed.contradictions[row] for row in found.values() if row in keyed.contradictions]:
-            more = f" ({len(wrong) - 1:,} files more have such rows)" if len(wrong) > 1 else ""
-            raise UserError(f"{self.key}: {wrong[0]}; keep the row that is right{more}")
         if records and not found:
             raise UserError(f"{self.key}={self.name}: no row names one of the {len(records):,} images")
-        return [self._applied(record, keyed.rows.get(found.get(self._file(record), ""), {})) for record in records]
+        kept: list[Record] = []
+        rejected: list[Rejected] = []
+        for record in records:
+            row = found.get(self._file(record), "")
+            if row in keyed.contradictions:
+                rejected.append(Rejected(record.path, f"{keyed.contradictions[row]}; keep the row that is right"))
+            else:
+                kept.append(self._applied(record, keyed.rows.get(row, {})))
+        return kept, rejected
 
     def _applied(self, record: Record, row: Row) -> Record:
         label, patient = row.get(self.label or "") or record.label, row.get(self.patient or "") or record.patient

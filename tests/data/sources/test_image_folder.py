@@ -60,6 +60,27 @@ def test_a_table_gives_labels_and_patients_whatever_the_spelling(images: Callabl
     assert source.records().notes == ["table.csv: 4 rows, 1 of them without a file; 1 files without a row"]
 
 
+def test_files_whose_rows_contradict_each_other_are_rejected_with_the_reason_and_the_others_kept(
+    images: Callable[..., Path], config: Callable[..., dict[str, Any]]
+) -> None:
+    root = images(*(f"{k}.png" for k in range(20)))
+    rows = [f"{k}.png,{'ab'[k % 2]},{k}" for k in range(20)]
+    (root / "t.csv").write_text("\n".join(["file,label,patient", *rows, "3.png,b,99", "4.png,b,4", "5.png,b,5"]))
+    source = {
+        "_target_": "medsynth.data.sources.image_folder.ImageFolder",
+        "table": "t.csv",
+        "patient_column": "patient",
+    }
+    pack = prepare_pack(config("image_folder", root, source=source), resolution=16, progress=lambda text: None)
+    assert set(pack.files) == {f"{k}.png" for k in range(20)} - {"3.png", "4.png"}
+    report = json.loads((pack.folder / "prepare.json").read_text())
+    assert {entry["file"]: entry["reason"] for entry in report["rejected"]} == {
+        "3.png": "t.csv says patient=3 and patient=99 of 3.png; keep the row that is right",
+        "4.png": "t.csv says label=a and label=b of 4.png; keep the row that is right",
+    }
+    assert "t.csv: 3 rows repeat the key of another" in report["notes"]
+
+
 def test_patients_of_the_table_decide_the_splits(
     images: Callable[..., Path], config: Callable[..., dict[str, Any]]
 ) -> None:

@@ -142,24 +142,21 @@ def test_a_row_labels_one_file_alone(
     assert ("t.csv: 2 rows repeat the key of another" in listing.notes) == (len(rows) == 4)
 
 
+def test_files_whose_rows_contradict_each_other_are_rejected_alone(tmp_path: Path) -> None:
+    rows = ["1.nii,ill,7", "1.NII,well,7", "2.nii,ill,7", "2.nii,ill,8", "3.nii,ill,9", "gone.nii,a,1", "gone.nii,b,1"]
+    touch(tmp_path, "1.nii", "2.nii", "3.nii")
+    (tmp_path / "t.csv").write_text("\n".join(["file,label,who", *rows]))
+    listing = NiftiFolder(tmp_path, table="t.csv", patient_column="who").records()
+    assert [record.path.name for record in listing.records] == ["3.nii"]
+    assert [(entry.path.name, entry.reason.split("; keep")[0]) for entry in listing.rejected] == [
+        ("1.nii", "t.csv says label=ill and label=well of 1.nii"),
+        ("2.nii", "t.csv says who=7 and who=8 of 2.nii"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("files", "rows", "message"),
     [
-        (
-            ["1.nii"],
-            ["1.nii,ill,7", "1.nii,well,7"],
-            r"data\.table: t\.csv says label=ill and label=well of 1\.nii; keep",
-        ),
-        (
-            ["1.nii", "2.nii"],
-            ["1.nii,ill,7", "1.nii,well,7", "2.nii,ill,7", "2.nii,well,8", "gone.nii,ill,1", "gone.nii,well,1"],
-            r"of 1\.nii; keep the row that is right \(1 files more have such rows\)",
-        ),
-        (
-            ["1.nii"],
-            ["1.nii,ill,7", "1.NII,ill,8"],
-            r"t\.csv says who=7 and who=8 of 1\.nii; keep the row that is right",
-        ),
         (
             ["a/1.nii", "c/1.nii"],
             ["1,ill,7"],
