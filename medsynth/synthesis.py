@@ -11,6 +11,7 @@ owns *how* networks move: freezing, gradients, precision, accumulation, clipping
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +63,8 @@ class Training:
         a batch as a whole: batch norm, minibatch deviation, feature matching, EBGAN's pulling-away term.
     clip_norm: largest gradient norm of a player, None for no clipping.
     lr_half_life: images after which every learning rate is halved, exponentially; None for constant ones.
-    critic_augment: what changes all images, real and fake, on their way to a critic; None for nothing.
+    critic_augment: what changes all images, real and fake, on their way to a critic, which gets a copy of its own; None
+        for nothing.
     mask_channels: last channels of an image that are masks, which colours never change.
     """
 
@@ -87,7 +89,9 @@ class SynthesisModule(LightningModule, ABC):
     """Abstract: a set of networks, the phases that train them, and images out of them."""
 
     needs: frozenset[str] = frozenset({"image"})  # what a dataset must provide
+    has_boundary: bool = True  # whether critics' logits of real and of fake images lie on two sides, which ADA counts
     training_config: Training
+    critic_augments: dict[str, CriticAugment]  # by player; empty for no augmentation
     clock: Clock
 
     def __init__(self) -> None:
@@ -95,7 +99,7 @@ class SynthesisModule(LightningModule, ABC):
         self.automatic_optimization = False
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
-        self._judged: list[tuple[Tensor, Tensor]] = []
+        self._judged: dict[str, list[tuple[Tensor, Tensor]]] = {}
 
     @abstractmethod
     def players(self) -> dict[str, list[nn.Module]]:
@@ -115,14 +119,25 @@ class SynthesisModule(LightningModule, ABC):
     # ------------------------------------------------------------------------------------------------ the loop
 
     def begin(self, training: Training) -> None:
-        """Give the module its training configuration and a clock at zero; before `Trainer.fit`."""
+        """Give the module its training configuration and a clock at zero; before `Trainer.fit`.
+
+        Raises UserError where they do not fit together.
+        """
         self.phases()  # a wrong cadence is refused here
         for name in self.players():
             try:
                 training.optimizer(name)(self.weights(name))
             except (ValueError, TypeError) as error:
                 raise UserError(f"optimizer.{name}: {error}") from None
+        augment = training.critic_augment
+        if augment is not None and augment.adapts and not self.has_boundary:
+            raise UserError(
+                "critic_augment=ada counts the real images on their side of the critic's boundary, and this model's "
+                "energies have none: critic_augment=diffaugment, or critic_augment.target=null for a fixed p"
+            )
         self.training_config = training
+        critics = [name for name in self.players() if name.partition("/")[0] == "critic"]
+        self.critic_augments = {} if augment is None else {critic: deepcopy(augment) for critic in critics}
         self.clock = Clock(training.batch_size)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -180,11 +195,11 @@ class SynthesisModule(LightningModule, ABC):
                     group["lr"] = group["initial_lr"] * factor
 
     def _adapt(self) -> None:
-        """Tell the critic's augmentation, once a batch, what critics said of real and fake images."""
-        if self._judged and self.training_config.critic_augment is not None:
-            real, fake = (torch.cat(logits) for logits in zip(*self._judged, strict=True))
-            self.training_config.critic_augment.adapt(real, fake, batch_size=self.clock.batch_size)
-        self._judged = []
+        """Tell each critic's augmentation, once a batch, what that critic said of real and fake images."""
+        for player, judged in self._judged.items():
+            real, fake = (torch.cat(logits) for logits in zip(*judged, strict=True))
+            self.critic_augments[player].adapt(real, fake, batch_size=self.clock.batch_size)
+        self._judged = {}
 
     def _average(self) -> None:
         """Let the averages follow, once for the batches since their player last moved."""
@@ -231,19 +246,20 @@ class SynthesisModule(LightningModule, ABC):
         """The randomness of the batch at hand."""
         return Draws(self.training_config.seed, self.clock.images_seen, self.clock.batch_size)
 
-    def see(self, image: Image, rows: Int[Tensor, " b"], name: str) -> Image:
+    def see(self, image: Image, rows: Int[Tensor, " b"], name: str, *, player: str = "critic") -> Image:
         """What a critic gets to see of images, or of each level of a pyramid; equal names see through equal changes."""
-        augment, masks = self.training_config.critic_augment, self.training_config.mask_channels
-        if augment is None:
+        if not self.critic_augments:
             return image
+        augment, masks = self.critic_augments[player], self.training_config.mask_channels
         if isinstance(image, tuple):
             side = image[-1].shape[-1]
             return tuple(augment(level, self.draws, rows, name=name, masks=masks, side=side) for level in image)
         return augment(image, self.draws, rows, name=name, masks=masks)
 
-    def heard(self, real: Float[Tensor, " b"], fake: Float[Tensor, " b"]) -> None:
-        """A critic's phase reports its logits, which an adaptive critic_augment follows."""
-        self._judged.append((real.detach(), fake.detach()))
+    def heard(self, real: Float[Tensor, " b"], fake: Float[Tensor, " b"], *, player: str = "critic") -> None:
+        """A critic's phase reports its logits, which an adaptive critic_augment of that critic follows."""
+        if self.critic_augments:
+            self._judged.setdefault(player, []).append((real.detach(), fake.detach()))
 
     def weights(self, player: str) -> list[nn.Parameter]:
         """The player's parameters."""
@@ -285,11 +301,11 @@ class SynthesisModule(LightningModule, ABC):
         # Lightning's loop state counts epochs and optimizer steps; the clock replaces it.
         checkpoint.pop("loops", None)
         checkpoint["clock"] = {"images_seen": self.clock.images_seen, "batches_seen": self.clock.batches_seen}
-        if self.training_config.critic_augment is not None:
-            checkpoint["critic_augment"] = self.training_config.critic_augment.state()
+        if self.critic_augments:
+            checkpoint["critic_augment"] = {name: augment.state() for name, augment in self.critic_augments.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if hasattr(self, "clock"):
             self.clock = Clock(self.training_config.batch_size, **checkpoint["clock"])
-            if self.training_config.critic_augment is not None:
-                self.training_config.critic_augment.load_state(checkpoint["critic_augment"])
+            for name, augment in self.critic_augments.items():
+                augment.load_state(checkpoint["critic_augment"][name])

@@ -47,7 +47,8 @@ def recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str],
 
     def end(self: Any) -> None:
         optimizers = [optimizer.state_dict() for optimizer in self.trainer.optimizers]
-        final = {"state": self.state_dict(), "optimizers": optimizers}
+        augments = {name: augment.state() for name, augment in self.critic_augments.items()}
+        final = {"state": self.state_dict(), "optimizers": optimizers, "critic_augments": augments}
         folder = Path(self.trainer.default_root_dir)
         torch.save({**{k: torch.stack(v) for k, v in seen.items()}, **final}, folder / f"rank-{self.global_rank}.pt")
         for values in seen.values():
@@ -94,6 +95,22 @@ def test_losses_of_two_ranks_are_those_of_one(run: Run):
         assert terms
         for term in terms:
             assert two[term] == pytest.approx(one[term], rel=1e-4), term
+
+
+@pytest.mark.parametrize("name", ["wgan_gp", "lapgan"])
+def test_two_ranks_adapt_the_critics_augmentation_as_one_does(name: str, run: Run, recorded: Any):
+    options = ["critic_augment=ada", "critic_augment.p=0.5", "critic_augment.adapt_images=640", "images=56"]
+    if name == "wgan_gp":
+        options += BATCHWISE
+    run("one", *options, model=name)
+    run("two", *options, *FORKED, model=name)
+    (one,), (first, second) = ([rank["critic_augments"] for rank in recorded(run)["ranks"]] for run in ("one", "two"))
+    assert first == second
+    for player, state in one.items():
+        assert state["p"] != 0.5
+        assert state["batches"] == 3
+        if name == "wgan_gp":  # the other has batch norm
+            assert first[player] == state
 
 
 def test_a_run_begun_on_one_rank_goes_on_on_two(run: Run):

@@ -1,5 +1,6 @@
 """The loop's own tricks, on a model of one weight a player."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -35,10 +36,11 @@ class TwoCritics(SynthesisModule):
         return [Phase("critic/8", self.coarse_loss), Phase("critic/16", self.fine_loss)]
 
     def coarse_loss(self, batch: Batch) -> Terms:
+        self.heard(-batch["image"].flatten(1).mean(1), batch["image"].flatten(1).mean(1), player="critic/8")
         return {"pixel": (self.coarse.weight * batch["image"].mean()).sum()}
 
     def fine_loss(self, batch: Batch) -> Terms:
-        self.heard(batch["image"].flatten(1).mean(1), -batch["image"].flatten(1).mean(1))
+        self.heard(batch["image"].flatten(1).mean(1), -batch["image"].flatten(1).mean(1), player="critic/16")
         return {"pixel": (self.fine.weight * batch["image"].mean()).sum()}
 
     def generate(self, request: Request) -> Float[Tensor, "b c h w"]:
@@ -104,17 +106,19 @@ def test_learning_rates_halve_exponentially_with_the_images_seen(stepped: Any):
     assert model.coarse.weight.item() == pytest.approx(1 - (1 + 0.5**0.5 + 0.5))
 
 
-def test_a_critics_logits_reach_the_augmentation_once_a_batch_whatever_the_micro_batches(stepped: Any):
-    augment = Listening()
-    training = Training(batch_size=4, seed=0, optimizers={"critic": sgd}, accumulate=2, critic_augment=augment)
-    stepped(training, batches=3)
-    assert [(len(real), len(fake)) for real, fake in augment.told] == [(4, 4)] * 3
-    assert all(torch.equal(real, torch.ones(4)) and torch.equal(fake, -torch.ones(4)) for real, fake in augment.told)
+def test_a_critics_logits_reach_its_own_augmentation_once_a_batch_whatever_the_micro_batches(stepped: Any):
+    training = Training(batch_size=4, seed=0, optimizers={"critic": sgd}, accumulate=2, critic_augment=Listening())
+    model, _ = stepped(training, batches=3)
+    for player, side in (("critic/8", -1.0), ("critic/16", 1.0)):
+        told = model.critic_augments[player].told
+        assert [(len(real), len(fake)) for real, fake in told] == [(4, 4)] * 3
+        assert all((real == side).all() and (fake == -side).all() for real, fake in told)
 
 
 def test_what_a_critic_sees_is_augmented_at_every_level():
     model = TwoCritics()
     model.begin(Training(batch_size=2, seed=0, optimizers={"critic": sgd}, critic_augment=Listening()))
     levels = tuple(torch.zeros(2, 1, side, side) for side in (4, 8))
-    seen = (*model.see(levels, torch.arange(2), "real"), model.see(levels[0], torch.arange(2), "real"))
+    see = partial(model.see, rows=torch.arange(2), name="real", player="critic/8")
+    seen = (*see(levels), see(levels[0]))
     assert all(torch.equal(image, torch.ones_like(image)) for image in seen)

@@ -72,7 +72,8 @@ class ADA(CriticAugment):
     repeated, so that a pyramid's levels agree. p stays in [0, 1] (the paper: at least 0). And signs are counted from
     the middle between the mean logits of real and of fake images, for the zero of a Wasserstein or a relativistic
     critic means nothing: their losses do not change when a constant is added to it. For a critic whose boundary is 0
-    the middle is near it. zero="logit" is the paper's.
+    the middle is near it. zero="logit" is the paper's. Where critics are several (LAPGAN), each has an r and a p of its
+    own. Energies (EBGAN, BEGAN) have no boundary at all: a model says so (`has_boundary`), and adapting is refused.
 
     Take gradient penalties with respect to what the critic sees: a second derivative with respect to the images before
     the augmentation needs one of grid_sample, which PyTorch 2.15 has and 2.5 lacks.
@@ -108,6 +109,7 @@ class ADA(CriticAugment):
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise UserError(f"critic_augment.{name}={value} must be a whole number of at least 1")
         self.target, self.zero, self.adapt_images, self.every = target, zero, adapt_images, every
+        self.adapts = target is not None
         self.policy = checked_policy(policy, PARTS)
         # Tensors, which follow the images to their device: a number would wait for the GPU.
         self.p, self._overfitting = torch.tensor(float(p)), torch.tensor(0.0)

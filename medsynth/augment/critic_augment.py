@@ -15,8 +15,12 @@ class CriticAugment(ABC):
     """Abstract: a random transformation of images, differentiable in them, and instance noise on top of it.
 
     A subclass says what the transformation is (`transformed`) and, if the critic's logits move it, how (`adapt`,
-    `state`, `load_state`).
+    `state`, `load_state`). Every critic of a model has its own, so that each is moved by its own logits.
+
+    adapts: whether logits move it.
     """
+
+    adapts: bool = False
 
     def __init__(self, *, instance_noise: InstanceNoise | None = None) -> None:
         self.instance_noise = instance_noise
@@ -41,6 +45,18 @@ class CriticAugment(ABC):
         side: of the finest level, where the image is one of a pyramid; None: of the image.
         """
         image = self.transformed(image.float(), draws, rows, name=name, masks=masks)
+        return self.noisy(image, draws, rows, name=name, side=side)
+
+    def noisy(
+        self,
+        image: Float[Tensor, "b c h w"],
+        draws: Draws,
+        rows: Int[Tensor, " b"],
+        *,
+        name: str,
+        side: int | None = None,
+    ) -> Float[Tensor, "b c h w"]:
+        """Images and their instance noise, without the transformation; arguments as of a call."""
         return image if self.instance_noise is None else self.instance_noise(image, draws, rows, name=name, side=side)
 
     @abstractmethod

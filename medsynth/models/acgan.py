@@ -53,7 +53,8 @@ class ACGAN(NoiseToImage):
     def critic_loss(self, batch: Batch) -> Terms:
         with torch.no_grad():
             fake: Any = self.fake(batch, "critic")
-        real_logits, *on_real = self.critic.judge(self.real(batch))
+        real: Any = self.real(batch)
+        real_logits, *on_real = self.critic.judge(real)
         fake_logits, *on_fake = self.critic.judge(fake)
         self.heard(real_logits, fake_logits)
         told, other = self._told(batch, *on_real), self._told(batch, *on_fake)

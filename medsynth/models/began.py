@@ -32,6 +32,7 @@ class BEGAN(NoiseToImage):
         k_step: lambda_k of the paper.
     """
 
+    has_boundary = False  # between errors of real and of fake images
     critic: Autoencoder
     k: Tensor
 
@@ -57,7 +58,6 @@ class BEGAN(NoiseToImage):
         with torch.no_grad():
             fake = self.fake(batch, "critic")
         real, wrong = self._error(self.real(batch)), self._error(fake)
-        self.heard(-real, -wrong)
         return {"real": real.mean(), "fake": -self.k * wrong.mean()}
 
     def generator_loss(self, batch: Batch) -> Terms:

@@ -8,7 +8,7 @@ from torch import nn
 from medsynth.batch import Batch
 from medsynth.errors import check_number
 from medsynth.losses import AdversarialLoss
-from medsynth.models.noise_to_image import NoiseToImage, Shared
+from medsynth.models.noise_to_image import NoiseToImage, Shared, refuse_batch_norm
 from medsynth.penalties import zero_centred_penalty
 from medsynth.synthesis import Phase, Terms
 
@@ -43,6 +43,8 @@ class GAN(NoiseToImage):
     ) -> None:
         super().__init__(critic=critic, **shared)
         check_number("model.r1_weight", r1_weight, least=0)
+        if r1_weight:
+            refuse_batch_norm(critic)
         self.loss, self.n_critic = loss, n_critic
         self.r1_weight, self.r1_every = r1_weight, r1_every
 
@@ -59,8 +61,9 @@ class GAN(NoiseToImage):
 
     def r1(self, batch: Batch) -> Terms:
         with torch.autocast(batch["image"].device.type, enabled=False):
-            real = self.real(batch).detach().requires_grad_()
-            return {"r1": self.r1_weight * zero_centred_penalty(self.score(batch, real), real)}
+            change = torch.zeros_like(batch["image"]).requires_grad_()
+            logits = self.score(batch, self.added(self.real(batch), change))
+            return {"r1": self.r1_weight * zero_centred_penalty(logits, change)}
 
     def generator_loss(self, batch: Batch) -> Terms:
         fake = self.fake(batch, "generator")

@@ -28,7 +28,8 @@ class LAPGAN(SynthesisModule):
         to generate, coarse to fine:  I_K = G_K(z_K);  I_k = up(I_{k+1}) + G_k(z_k, up(I_{k+1}))
 
     The levels learn independently, each from real low-pass images, and every one is a pair of players,
-    "critic/16" and "generator/16". Deviations: critics see real and fake in one step instead of one of them at random;
+    "critic/16" and "generator/16". Deviations: critics see real and fake in one step instead of one of them at random,
+    and an image beside its low-pass, where the authors' code shows the image alone, as low-pass plus residual;
     noise is normal instead of uniform, as all latents here; while generating, each level's image is clamped to
     [-1, 1], where the low-pass images of training lie.
 
@@ -106,19 +107,19 @@ class LAPGAN(SynthesisModule):
         with torch.no_grad():
             fake = self.fake(side, batch, low, f"critic/{side}")
         critic = self.critic(side)
-        shown = self.shown(batch, real, low, f"real/{side}"), self.shown(batch, fake, low, f"critic/{side}")
+        shown = self.shown(side, batch, real, low, "real"), self.shown(side, batch, fake, low, "critic")
         logits = critic(shown[0]), critic(shown[1])
-        self.heard(*logits)
+        self.heard(*logits, player=f"critic/{side}")
         return {"adversarial": self.loss.critic(*logits)}
 
     def generator_loss(self, side: int, batch: Batch) -> Terms:
         real, low = self.level(side, batch)
-        critic, name = self.critic(side), f"generator/{side}"
-        shown = self.shown(batch, self.fake(side, batch, low, name), low, name)
+        critic = self.critic(side)
+        shown = self.shown(side, batch, self.fake(side, batch, low, f"generator/{side}"), low, "generator")
         terms = {"adversarial": self.loss.generator(critic(shown))}
         if self.feature_matching_weight:
             with torch.no_grad():
-                wanted = critic.features(self.shown(batch, real, low, f"real/{side}")).mean(dim=0)
+                wanted = critic.features(self.shown(side, batch, real, low, "real")).mean(dim=0)
             apart = critic.features(shown).mean(dim=0) - wanted
             terms["feature_matching"] = self.feature_matching_weight * apart.square().sum()
         return terms
@@ -143,19 +144,22 @@ class LAPGAN(SynthesisModule):
             return generator(self.draws.normal(draw, batch["row"], self.coarse_dim))
         return low + generator(self.draws.normal(draw, batch["row"], 1, side, side), low)
 
-    def shown(self, batch: Batch, image: Image, low: Image | None, name: str) -> Float[Tensor, "b d h w"]:
-        """What a level's critic gets: images beside their low-pass, moved and recoloured alike by critic_augment.
+    def shown(self, side: int, batch: Batch, image: Image, low: Image | None, kind: str) -> Float[Tensor, "b d h w"]:
+        """What a level's critic gets: images beside their low-pass, channels that are masks last of all.
 
-        Channels that are masks come last of all. Instance noise is drawn for each channel of both, for equal noise
-        on both would leave their difference, the residual, without any.
+        Under critic_augment both are moved and recoloured by the same draws, each as an image of its own: colours that
+        mixed their channels would scale the residual, which is their difference. Instance noise is drawn for each
+        channel of both, for equal noise on both would leave the residual without any.
         """
-        masks = self.training_config.mask_channels
-        augment, pair = self.training_config.critic_augment, image
-        if low is not None:
-            colours = image.shape[1] - masks
-            pair = torch.cat([image[:, :colours], low[:, :colours], image[:, colours:], low[:, colours:]], dim=1)
-            masks *= 2
-        return pair if augment is None else augment(pair, self.draws, batch["row"], name=name, masks=masks)
+        masks, augment, name = self.training_config.mask_channels, None, f"{kind}/{side}"
+        parts = [image] if low is None else [image, low]
+        if self.critic_augments:
+            augment = self.critic_augments[f"critic/{side}"]
+            rows = batch["row"]
+            parts = [augment.transformed(part.float(), self.draws, rows, name=name, masks=masks) for part in parts]
+        colours = image.shape[1] - masks
+        pair = torch.cat([part[:, :colours] for part in parts] + [part[:, colours:] for part in parts], dim=1)
+        return pair if augment is None else augment.noisy(pair, self.draws, batch["row"], name=name)
 
     def generate(self, request: Request) -> Float[Tensor, "b c h w"]:
         coarse, *planes = request["latent"].split([self.coarse_dim, *(side**2 for side in self.finer)], dim=1)

@@ -3,6 +3,7 @@
 from typing import Unpack
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from medsynth.batch import Batch
@@ -13,14 +14,15 @@ from medsynth.synthesis import Image, Phase, Terms
 
 
 class MultiHinge(NoiseToImage):
-    """The first version of Kavalerov et al. 2019 (arXiv:1912.04216); C_0 is the class of synthetic images, H(C, t) =
-    E max(0, 1 - C_t + max over k != t of C_k):
+    """Kavalerov et al. 2019 (arXiv:1912.04216v1), as in its authors' code; C_0 is the class of synthetic images,
+    H(C, t) = E max(0, 1 - C_t + max over k != t of C_k):
 
         for every batch (x, y)
             critic:     z ~ N(0, I);  minimise  H(C(x), y) + H(C(G(z, y)), 0)
             generator:  z ~ N(0, I);  minimise  H(C(G(z, y)), y)
 
-    Its authors mix the generator's loss with feature matching: feature_matching_weight.
+    Their generator minimises 0.05 of this loss and 1 of a feature matching by absolute differences; ours, by squares,
+    has feature_matching_weight.
 
     Args:
         critic: images -> logits (b, 1 + classes), that of synthetic images first.
@@ -48,7 +50,7 @@ class MultiHinge(NoiseToImage):
             fake = self.fake(batch, "critic")
         label = _label(batch)
         real_logits, fake_logits = self._logits(batch, self.real(batch)), self._logits(batch, fake)
-        self.heard(-real_logits[:, 0], -fake_logits[:, 0])
+        self.heard(margin(real_logits), margin(fake_logits))
         return {
             "real": multi_class_hinge(real_logits, label + 1),
             "fake": multi_class_hinge(fake_logits, torch.zeros_like(label)),
@@ -63,6 +65,11 @@ class MultiHinge(NoiseToImage):
 
     def _logits(self, batch: Batch, image: Image) -> Tensor:
         return self.critic(image, **given(self.critic, batch))  # (b, 1 + classes)
+
+
+def margin(logits: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
+    """By how much the best of the real classes outdoes "synthetic": above 0 where an image passes for real."""
+    return logits[:, 1:].amax(dim=1) - logits[:, 0]
 
 
 def _label(batch: Batch) -> Tensor:

@@ -20,6 +20,13 @@ def given(network: nn.Module, values: Mapping[str, Any]) -> dict[str, Tensor]:
     return {name: values[name] for name in GIVEN if name in getattr(network, "needs", ())}
 
 
+def refuse_batch_norm(critic: nn.Module) -> None:
+    """Raises UserError for a critic that normalises over the batch: a penalty on the gradient of each logit by its own
+    image would get those by all others too."""
+    if any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in critic.modules()):
+        raise UserError("model.critic.norm=batch mixes samples, which a gradient penalty forbids; use none or instance")
+
+
 class Shared(TypedDict):
     """What every NoiseToImage is built with beside its critic, and passes on."""
 
@@ -36,7 +43,8 @@ class NoiseToImage(SynthesisModule):
 
     Args:
         generator: latents (b, latent_dim) -> images (b, c, h, w) in [-1, 1]; in training mode it may return the levels
-            of a pyramid instead. Conditional networks take `label` and `covariates` too, which their `needs` names.
+            of a pyramid instead, and its `scales` then makes those of an image. Conditional networks take `label` and
+            `covariates` too, which their `needs` names.
         critic: images -> logits (b,).
         latent_dim: length of a latent.
         ema_half_life: of the averaged generator, in images.
@@ -64,22 +72,33 @@ class NoiseToImage(SynthesisModule):
         self.generator = generator
         self.critic = critic
         self.generator_average = Average(generator, half_life=ema_half_life)
+        self._scales: Any = next((part.scales for part in generator.modules() if hasattr(part, "scales")), None)
         self.needs = self.needs.union(*(getattr(network, "needs", ()) for network in (generator, critic)))
 
     def players(self) -> dict[str, list[nn.Module]]:
         return {"critic": [self.critic], "generator": [self.generator]}
 
-    def real(self, batch: Batch) -> Float[Tensor, "b c h w"]:
-        """The batch's images as the critic sees them."""
-        image = self.see(batch["image"], batch["row"], "real")
-        assert isinstance(image, Tensor)
-        return image
+    def real(self, batch: Batch) -> Image:
+        """The batch's images as the critic sees them: at all levels where the generator makes pyramids, for a critic
+        would tell augmented levels from levels of an augmented image."""
+        image = batch["image"]
+        return self.see(image if self._scales is None else self._scales(image), batch["row"], "real")
 
     def fake(self, batch: Batch, draw: str) -> Image:
         """Images from fresh latents, one a row of the batch, as the critic sees them; `draw` names the latents, so
         phases see different ones."""
         latent = self.draws.normal(draw, batch["row"], self.latent_dim)
         return self.see(self.generator(latent, **given(self.generator, batch)), batch["row"], draw)
+
+    def added(self, image: Image, change: Float[Tensor, "b c h w"]) -> Image:
+        """Images as the critic sees them, detached, and a change on top; each level of a pyramid gets the change's own.
+
+        The gradient by a change of zero is that by the images, though no augmentation is differentiated twice.
+        """
+        if isinstance(image, Tensor):
+            return image.detach() + change
+        assert self._scales is not None  # it made the levels
+        return tuple(level.detach() + own for level, own in zip(image, self._scales(change), strict=True))
 
     def judge(self, batch: Batch, real: Image, fake: Image) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         """The critic's logits of real and of fake images, in its own phase."""

@@ -1,6 +1,6 @@
 """The variational autoencoder whose errors are measured by a critic's features."""
 
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,10 @@ class VAEGAN(NoiseToImage):
     The players move one after the other here, each on passes of its own. Losses of x~ and of x_p are averaged, where
     the paper sums them: real and fake images weigh the same. The generator's loss is the non-saturating one by default.
     Terms of likelihood are nats an image: sums over features, less their constant.
+
+    Batch norm sees x~ and x_p in batches of their own, each normalised by its own statistics, and its running averages
+    mix them: of the generator's five batches a step three are of the posterior and two of the prior. Synthesis draws
+    from the prior and is normalised by that mixture; they agree as far as the posteriors add up to the prior.
 
     Args:
         encoder: images -> means and log variances (b, latent_dim).
@@ -97,6 +101,7 @@ class VAEGAN(NoiseToImage):
 
     def _feature_error(self, batch: Batch, image: Tensor) -> Tensor:
         """-log N(f(x); f(image), I), the mean over the batch."""
+        real: Any = self.real(batch)
         with torch.no_grad():
-            wanted = self.critic.features(self.real(batch))
+            wanted = self.critic.features(real)
         return gaussian_error(wanted, self.critic.features(image)).mean()

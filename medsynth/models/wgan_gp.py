@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from medsynth.batch import Batch
 from medsynth.errors import UserError, check_number
 from medsynth.losses import wasserstein_critic, wasserstein_generator
-from medsynth.models.noise_to_image import NoiseToImage, Shared
+from medsynth.models.noise_to_image import NoiseToImage, Shared, refuse_batch_norm
 from medsynth.penalties import gradient_penalty, interpolate
 from medsynth.synthesis import Image, Phase, Terms
 
@@ -38,10 +38,7 @@ class WGANGP(NoiseToImage):
         **shared: Unpack[Shared],
     ) -> None:
         super().__init__(critic=critic, **shared)
-        if any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in critic.modules()):
-            raise UserError(
-                "model.critic.norm=batch mixes samples, which a gradient penalty forbids; use none or instance"
-            )
+        refuse_batch_norm(critic)
         check_number("model.gp_weight", gp_weight, least=0)
         self.gp_weight, self.n_critic = gp_weight, n_critic
 
@@ -61,8 +58,8 @@ class WGANGP(NoiseToImage):
         fake = self.fake(batch, "generator")
         return {"wasserstein": wasserstein_generator(self.score(batch, fake)), **self.feature_matching(batch, fake)}
 
-    def _penalty(self, batch: Batch, real: Tensor, fake: Image) -> Tensor:
-        if not isinstance(fake, Tensor):
+    def _penalty(self, batch: Batch, real: Image, fake: Image) -> Tensor:
+        if not (isinstance(real, Tensor) and isinstance(fake, Tensor)):
             raise UserError(
                 "model.generator makes a pyramid, and a gradient penalty needs one image: use model=msg_gan"
             )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from medsynth.errors import UserError
 from medsynth.networks import check_resolution
-from medsynth.networks.convolutional import doubling, initialise, normalisation, stage_widths
+from medsynth.networks.convolutional import doubling, halving, initialise, normalisation, stage_widths
 
 START = 8  # side of the smallest feature map of both papers
 
@@ -32,7 +32,7 @@ class Autoencoder(nn.Module, ABC):
 
 class ConvAutoencoder(Autoencoder):
     """Convolutions 4x4 that halve the side down to 8x8, and transposed ones back (Zhao et al. 2017, arXiv:1609.03126,
-    appendix D); the 8x8 feature map is the code.
+    appendix C); the 8x8 feature map is the code.
 
     Args:
         width: channels of the largest feature map; doubled at each smaller one up to `max_width`.
@@ -56,14 +56,10 @@ class ConvAutoencoder(Autoencoder):
     ) -> None:
         super().__init__()
         widths = stage_widths(resolution, width=width, max_width=max_width)[:0:-1]  # at resolution / 2, …, 8
-        bias = norm == "none"
-        down: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, stride=2, padding=1), nn.LeakyReLU(leak, True)]
-        for before, after in pairwise(widths):
-            down += [nn.Conv2d(before, after, 4, stride=2, padding=1, bias=bias)]
-            down += [normalisation(norm, after), nn.LeakyReLU(leak, inplace=True)]
+        down = halving(channels, widths, norm=norm, leak=leak)
         up: list[nn.Module] = []
         for before, after in pairwise(widths[::-1]):
-            up += [doubling(upsample, before, after, bias=bias)]
+            up += [doubling(upsample, before, after, bias=norm == "none")]
             up += [normalisation(norm, after), nn.LeakyReLU(leak, inplace=True)]
         self.feature_shape = (widths[-1], START, START)
         self.encoder = nn.Sequential(*down)

@@ -220,7 +220,7 @@ class AuxiliaryCritic(Critic):
 
 class ClassCritic(Critic):
     """A critic that is a classifier: one logit for synthetic images, then one for each class of real ones
-    (K + 1 classes: Kavalerov et al. 2019, arXiv:1912.04216).
+    (K + 1 classes: Kavalerov et al. 2019, arXiv:1912.04216v1).
 
     Covariates are judged as by ProjectionCritic: their map's inner product with the features adds to the logits of all
     the real classes, so that a wrong covariate makes an image look synthetic. That is ours: the paper has labels alone.

@@ -1,5 +1,6 @@
 """The convolutional generator and critic of Radford et al. 2016 (DCGAN, arXiv:1511.06434), at any power of two."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from math import gcd, sqrt
 
@@ -28,9 +29,13 @@ def normalisation(kind: str, channels: int) -> nn.Module:
     raise UserError(f"norm={kind} is unknown; choices: batch, instance, group, none")
 
 
-def stage_widths(resolution: int, *, width: int, max_width: int) -> list[int]:
-    """Channels of the feature maps at 4, 8, … resolution / 2: `width` at the largest, doubled at each halving."""
-    stages = check_resolution(resolution) - 2
+def stage_widths(resolution: int, *, width: int, max_width: int, full: bool = False) -> list[int]:
+    """Channels of the feature maps at 4, 8, … resolution / 2: `width` at the largest, doubled at each halving.
+
+    Args:
+        full: whether there is a map at `resolution` too.
+    """
+    stages = check_resolution(resolution) - 2 + full
     if not isinstance(width, int) or width < 1 or max_width < 1:
         raise UserError(f"width={width} and max_width={max_width} must be whole numbers of at least 1")
     return [min(max_width, width << (stages - 1 - stage)) for stage in range(stages)]
@@ -39,7 +44,7 @@ def stage_widths(resolution: int, *, width: int, max_width: int) -> list[int]:
 def initialise(network: nn.Module, scheme: str, *, leak: float = 0.0) -> None:
     """Draw the weights of convolutions and linear layers; biases start at 0.
 
-    `dcgan`: N(0, 0.02), and N(1, 0.02) for norms' scales (Radford et al. 2016, section 4).
+    `dcgan`: N(0, 0.02) (Radford et al. 2016, section 4), and N(1, 0.02) for norms' scales, as is commonly done.
     `he`: normal with variance 2 / ((1 + leak^2) fan_in) (He et al. 2015, arXiv:1502.01852), as WGAN-GP's authors do:
     without norms, N(0, 0.02) starts with gradients that all but vanish.
     """
@@ -74,6 +79,18 @@ def doubling(kind: str, before: int, after: int, *, bias: bool) -> nn.Module:
         case "nearest":
             return nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(before, after, 3, padding=1, bias=bias))
     raise UserError(f"upsample={kind} is unknown; choices: transposed, nearest")
+
+
+def halving(channels: int, widths: Sequence[int], *, norm: str, leak: float) -> list[nn.Module]:
+    """Convolutions 4x4 that halve the side, one to each of `widths`, with LeakyReLU and, all but the first, a norm."""
+    layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, stride=2, padding=1), nn.LeakyReLU(leak, inplace=True)]
+    for before, after in pairwise(widths):
+        layers += [
+            nn.Conv2d(before, after, 4, stride=2, padding=1, bias=norm == "none"),
+            normalisation(norm, after),
+            nn.LeakyReLU(leak, inplace=True),
+        ]
+    return layers
 
 
 class ConvGenerator(nn.Module):
@@ -146,14 +163,7 @@ class ConvCritic(Critic):
     ) -> None:
         super().__init__()
         widths = stage_widths(resolution, width=width, max_width=max_width)[::-1]
-        bias = norm == "none"
-        layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, stride=2, padding=1), nn.LeakyReLU(leak, True)]
-        for before, after in pairwise(widths):
-            layers += [
-                nn.Conv2d(before, after, 4, stride=2, padding=1, bias=bias),
-                normalisation(norm, after),
-                nn.LeakyReLU(leak, inplace=True),
-            ]
+        layers = halving(channels, widths, norm=norm, leak=leak)
         layers += [MinibatchStddev()] if minibatch_stddev else []
         self.layers = nn.Sequential(*layers, nn.Flatten())
         self.feature_count = (widths[-1] + minibatch_stddev) * START**2

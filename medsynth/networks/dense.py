@@ -1,6 +1,7 @@
 """Dense generator and critic, as in the original GAN (Goodfellow et al. 2014, arXiv:1406.2661)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from math import prod
 
 from jaxtyping import Float
@@ -9,6 +10,29 @@ from torch import Tensor, nn
 from medsynth.networks import check_resolution
 from medsynth.networks.critic import Critic
 from medsynth.networks.minibatch_stddev import MinibatchStddev
+
+
+def dense_image(
+    latent_dim: int, widths: Sequence[int], shape: tuple[int, int, int], *, after: Callable[[int], list[nn.Module]]
+) -> nn.Sequential:
+    """Latent -> dense layers of so many units, each with what `after` makes for it -> image of `shape` in [-1, 1]."""
+    hidden: list[nn.Module] = []
+    for before, units in pairwise([latent_dim, *widths]):
+        hidden += [nn.Linear(before, units), *after(units)]
+    return nn.Sequential(*hidden, nn.Linear(widths[-1], prod(shape)), nn.Tanh(), nn.Unflatten(1, shape))
+
+
+def dense_features(
+    values: int, widths: Sequence[int], *, leak: float, dropout: float, minibatch_stddev: bool
+) -> nn.Sequential:
+    """Image of so many values -> dense layers with LeakyReLU, and dropout where it is above 0 -> features."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    for before, units in pairwise([values, *widths]):
+        layers += [nn.Linear(before, units), nn.LeakyReLU(leak, inplace=True)]
+        layers += [nn.Dropout(dropout)] if dropout else []
+    if minibatch_stddev:
+        layers += [nn.Unflatten(1, (widths[-1], 1, 1)), MinibatchStddev(), nn.Flatten()]
+    return nn.Sequential(*layers)
 
 
 class DenseGenerator(nn.Module):
@@ -33,15 +57,18 @@ class DenseGenerator(nn.Module):
     ) -> None:
         super().__init__()
         check_resolution(resolution)
-        self.shape = (channels, resolution, resolution)
-        layers: list[nn.Module] = []
-        for before, after in zip([latent_dim, *widths], widths, strict=False):
-            layers += [nn.Linear(before, after), nn.LeakyReLU(leak, inplace=True)]
-            layers += [nn.BatchNorm1d(after, eps=norm_eps, momentum=norm_momentum)]
-        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], prod(self.shape)), nn.Tanh())
+        self.layers = dense_image(
+            latent_dim,
+            widths,
+            (channels, resolution, resolution),
+            after=lambda units: [
+                nn.LeakyReLU(leak, inplace=True),
+                nn.BatchNorm1d(units, eps=norm_eps, momentum=norm_momentum),
+            ],
+        )
 
     def forward(self, latent: Float[Tensor, "b d"]) -> Float[Tensor, "b c h w"]:
-        return self.layers(latent).unflatten(1, self.shape)
+        return self.layers(latent)
 
 
 class DenseCritic(Critic):
@@ -66,13 +93,9 @@ class DenseCritic(Critic):
     ) -> None:
         super().__init__()
         check_resolution(resolution)
-        layers: list[nn.Module] = [nn.Flatten()]
-        for before, after in zip([channels * resolution**2, *widths], widths, strict=False):
-            layers += [nn.Linear(before, after), nn.LeakyReLU(leak, inplace=True)]
-            layers += [nn.Dropout(dropout)] if dropout else []
-        if minibatch_stddev:
-            layers += [nn.Unflatten(1, (widths[-1], 1, 1)), MinibatchStddev(), nn.Flatten()]
-        self.layers = nn.Sequential(*layers)
+        self.layers = dense_features(
+            channels * resolution**2, widths, leak=leak, dropout=dropout, minibatch_stddev=minibatch_stddev
+        )
         self.feature_count = widths[-1] + minibatch_stddev
         self.head = nn.Linear(self.feature_count, 1)
 

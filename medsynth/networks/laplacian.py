@@ -1,8 +1,7 @@
 """The Laplacian pyramid and the networks of one of its levels (LAPGAN, Denton et al. 2015, arXiv:1506.05751)."""
 
 from collections.abc import Sequence
-from itertools import pairwise
-from math import prod, sqrt
+from math import sqrt
 
 import torch
 from jaxtyping import Float
@@ -12,6 +11,7 @@ from torch.nn.functional import interpolate
 from medsynth.errors import UserError
 from medsynth.networks.convolutional import initialise, normalisation
 from medsynth.networks.critic import Critic
+from medsynth.networks.dense import dense_features, dense_image
 
 FIRST_RESIDUAL = 0.1  # deviation of an untrained level's residuals, half that of real phantoms; of He's above 1
 
@@ -66,32 +66,30 @@ def check_start(start: object, resolution: int) -> int:
 class CoarseGenerator(nn.Module):
     """Latent -> dense layers with batch norm and ReLU -> image in [-1, 1], of a side too small for convolutions.
 
-    The paper has no norm here; without one the level soon loses its variety under Adam.
+    The authors' code has two hidden layers too, and no norm; without one the level soon loses its variety under Adam.
 
     Args:
         side: of the image.
-        widths: units of the hidden layers; two of 1,200 on CIFAR-10 in the paper.
+        widths: units of the hidden layers.
     """
 
     def __init__(
         self, *, side: int, channels: int = 1, latent_dim: int = 100, widths: Sequence[int] = (512, 512)
     ) -> None:
         super().__init__()
-        self.shape = (channels, side, side)
-        layers: list[nn.Module] = []
-        for before, after in pairwise([latent_dim, *widths]):
-            layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU(inplace=True)]
-        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], prod(self.shape)), nn.Tanh())
+        self.layers = dense_image(
+            latent_dim,
+            widths,
+            (channels, side, side),
+            after=lambda units: [nn.BatchNorm1d(units), nn.ReLU(inplace=True)],
+        )
 
     def forward(self, latent: Float[Tensor, "b d"]) -> Float[Tensor, "b c h w"]:
-        return self.layers(latent).unflatten(1, self.shape)
+        return self.layers(latent)
 
 
 class CoarseCritic(Critic):
-    """Image -> dense layers with LeakyReLU, and dropout where it is above 0 -> one logit.
-
-    The paper has maxout for LeakyReLU, and dropout of 0.5.
-    """
+    """DenseCritic at a side too small for convolutions. The authors' code has ReLU and dropout of 0.5."""
 
     def __init__(
         self,
@@ -101,28 +99,28 @@ class CoarseCritic(Critic):
         widths: Sequence[int] = (512, 512),
         leak: float = 0.2,
         dropout: float = 0.0,
+        minibatch_stddev: bool = False,
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Flatten()]
-        for before, after in pairwise([channels * side**2, *widths]):
-            layers += [nn.Linear(before, after), nn.LeakyReLU(leak, inplace=True), nn.Dropout(dropout)]
-        self.layers = nn.Sequential(*layers)
-        self.feature_count = widths[-1]
-        self.head = nn.Linear(widths[-1], 1)
+        self.layers = dense_features(
+            channels * side**2, widths, leak=leak, dropout=dropout, minibatch_stddev=minibatch_stddev
+        )
+        self.feature_count = widths[-1] + minibatch_stddev
+        self.head = nn.Linear(self.feature_count, 1)
 
     def features(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b f"]:
         return self.layers(image)
 
 
-class ResidualGenerator(nn.Module):
+class HighPassGenerator(nn.Module):
     """Noise plane and low-pass image -> the residual that the low-pass lacks: convolutions at one side.
 
     The noise enters as one more channel of the low-pass image. Residuals have no last nonlinearity.
 
     Args:
         width: channels of the hidden feature maps.
-        layers: convolutions in all; three on CIFAR-10 in the paper.
-        kernel: side of their kernels, odd.
+        layers: convolutions in all; three in the authors' code.
+        kernel: side of their kernels, odd; 7, 7 and 5 in the authors' code.
         norm: of the hidden layers: batch, instance, group or none.
     """
 

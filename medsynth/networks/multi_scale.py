@@ -8,8 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, linear
 
-from medsynth.errors import UserError
-from medsynth.networks import check_resolution
+from medsynth.networks.convolutional import stage_widths
 from medsynth.networks.critic import Critic
 from medsynth.networks.minibatch_stddev import MinibatchStddev
 
@@ -78,14 +77,6 @@ def _standard_normal(layer: nn.Conv2d | nn.Linear) -> None:
         nn.init.zeros_(layer.bias)
 
 
-def scale_widths(resolution: int, *, width: int, max_width: int) -> list[int]:
-    """Channels of the feature maps at 4, 8, … resolution: `width` at the largest, doubled at each halving."""
-    last = check_resolution(resolution) - 2
-    if not isinstance(width, int) or width < 1 or max_width < 1:
-        raise UserError(f"width={width} and max_width={max_width} must be whole numbers of at least 1")
-    return [min(max_width, width << (last - scale)) for scale in range(last + 1)]
-
-
 def _normed(layer: nn.Module) -> list[nn.Module]:
     return [layer, nn.LeakyReLU(LEAK), PixelNorm()]
 
@@ -101,12 +92,13 @@ class MultiScaleGenerator(nn.Module):
     """
 
     truncates = False  # a shorter latent gives the same image
+    scales = staticmethod(scales)  # for a critic of its images, the real ones too
 
     def __init__(
         self, *, resolution: int, channels: int = 1, latent_dim: int = 512, width: int = 32, max_width: int = 512
     ) -> None:
         super().__init__()
-        widths = scale_widths(resolution, width=width, max_width=max_width)
+        widths = stage_widths(resolution, width=width, max_width=max_width, full=True)
         first = [EqualLinear(latent_dim, widths[0] * START**2), nn.Unflatten(1, (widths[0], START, START))]
         self.blocks = nn.ModuleList()
         for before, after in zip([None, *widths], widths, strict=False):
@@ -130,14 +122,14 @@ class MultiScaleGenerator(nn.Module):
 class MultiScaleCritic(Critic):
     """Images at all scales -> one logit: blocks that halve the side, each of which sees the images of its own scale.
 
-    Images join the features by concatenation (phi_simple, Eq. 5), the paper's choice for networks of ProGAN's kind.
-    Every block begins with a minibatch standard deviation. Given one image, the critic makes the scales itself, as of
-    real images, so the gradient by it (R1) goes through them all; the paper's averages one gradient a scale.
+    Images join the features by concatenation (phi_simple), the paper's choice for networks of ProGAN's kind.
+    Every block begins with a minibatch standard deviation. Given one image, the critic makes the scales itself. R1 is
+    by the finest image, through them all; the paper's averages one gradient a scale.
     """
 
     def __init__(self, *, resolution: int, channels: int = 1, width: int = 32, max_width: int = 512) -> None:
         super().__init__()
-        widths = scale_widths(resolution, width=width, max_width=max_width)
+        widths = stage_widths(resolution, width=width, max_width=max_width, full=True)
         self.from_image = nn.Sequential(EqualConv2d(channels, widths[-1], 1), nn.LeakyReLU(LEAK))
         self.blocks = nn.ModuleList()  # fine to coarse
         for scale in reversed(range(len(widths))):

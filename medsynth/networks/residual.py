@@ -22,9 +22,9 @@ INITS = ("he", "dcgan", "fixup")
 class AttributeNorm(nn.Module):
     """A norm, and where there are attributes a scale and a shift of each channel by label and covariates.
 
-    With norm=batch it is the conditional batch norm of Miyato and Koyama 2018 (arXiv:1802.05637, section 4), but that
-    classes share one scale and shift, from which theirs start N(0, 0.02) away, not at the same values: so a label
-    counts from the first step.
+    With norm=batch it is the conditional batch norm of Miyato and Koyama 2018 (arXiv:1802.05637), but that classes
+    share one scale and shift, from which theirs start N(0, 0.02) away, not at the same values: so a label counts from
+    the first step.
     """
 
     def __init__(self, kind: str, channels: int, *, classes: int = 0, covariates: int = 0) -> None:
@@ -110,7 +110,7 @@ class ResidualGenerator(nn.Module):
         norm: batch (the paper), instance, group or none.
         leak: slope below zero of the activations; 0 is the paper's ReLU.
         classes, covariates: how many the norms are conditioned on, see AttributeNorm; 0 for an unconditional generator.
-        init: he (the paper's, but for normal draws), dcgan or fixup, see `draw`.
+        init: he (the authors' where widths are equal, but for normal draws), dcgan or fixup, see `draw`.
     """
 
     def __init__(
@@ -164,7 +164,8 @@ class ResidualCritic(Critic):
             at each forward pass of training (Algorithm 1). The network is then Lipschitz, its head included.
         leak: slope below zero of the activations; 0 is the paper's ReLU.
         minibatch_stddev: let the last block see how much the images of a batch differ.
-        init: he (the paper's, but for normal draws), dcgan or, without spectral norm, fixup; see `draw`.
+        init: he (the authors' where widths are equal, but for normal draws), dcgan or, without spectral norm, fixup;
+            see `draw`.
     """
 
     def __init__(

@@ -1,11 +1,9 @@
 """The encoder of variational autoencoders: the mirror of a convolutional generator."""
 
-from itertools import pairwise
-
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from medsynth.networks.convolutional import START, initialise, normalisation, stage_widths
+from medsynth.networks.convolutional import START, halving, initialise, stage_widths
 
 
 class GaussianEncoder(nn.Module):
@@ -35,11 +33,7 @@ class GaussianEncoder(nn.Module):
     ) -> None:
         super().__init__()
         widths = stage_widths(resolution, width=width, max_width=max_width)[::-1]
-        bias = norm == "none"
-        layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, stride=2, padding=1), nn.LeakyReLU(leak, True)]
-        for before, after in pairwise(widths):
-            layers += [nn.Conv2d(before, after, 4, stride=2, padding=1, bias=bias)]
-            layers += [normalisation(norm, after), nn.LeakyReLU(leak, inplace=True)]
+        layers = halving(channels, widths, norm=norm, leak=leak)
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * START**2, 2 * latent_dim))
         initialise(self, init, leak=leak)
 

@@ -2,11 +2,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from medsynth.augment.ada import ADA
 from medsynth.batch import Batch
 from medsynth.errors import UserError
 from medsynth.losses import LeastSquares, NonSaturating
 from medsynth.models.gan import GAN
-from medsynth.networks.convolutional import ConvGenerator
+from medsynth.networks.convolutional import ConvCritic, ConvGenerator
 from medsynth.networks.critic import Critic
 from medsynth.synthesis import Training
 
@@ -27,16 +28,52 @@ class LinearCritic(Critic):
         return 16 * self.slope * features
 
 
-def begun(**settings: object) -> GAN:
+class Dense(nn.Module):
+    """f(x) = slope * sum(x) / 16 of 16x16 images by a layer that autocast would run in half precision, where this slope
+    does not exist; keeps the types of its logits."""
+
+    def __init__(self, slope: float = 3.01) -> None:
+        super().__init__()
+        self.layer, self.types = nn.Linear(256, 1, bias=False), []
+        nn.init.constant_(self.layer.weight, slope / 16)
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits = self.layer(image.flatten(1)).squeeze(1)
+        self.types.append(logits.dtype)
+        return logits
+
+
+def begun(critic_augment: ADA | None = None, **settings: object) -> GAN:
     settings = {"loss": NonSaturating(), "critic": LinearCritic(3.0), "latent_dim": 4, **settings}
     model = GAN(generator=ConvGenerator(resolution=16, width=2, latent_dim=4), **settings)
-    model.begin(Training(batch_size=8, seed=0, optimizers={"critic": torch.optim.Adam, "generator": torch.optim.Adam}))
+    optimizers = {"critic": torch.optim.Adam, "generator": torch.optim.Adam}
+    model.begin(Training(batch_size=8, seed=0, optimizers=optimizers, critic_augment=critic_augment))
     return model
 
 
 def test_r1_of_a_linear_critic_is_known():
     model = begun(r1_weight=10.0)
     assert model.r1(BATCH)["r1"].item() == pytest.approx(10 / 2 * 3**2, rel=1e-5)
+
+
+def test_r1_leaves_autocast():
+    critic = Dense(3.01)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        penalty = begun(critic=critic, r1_weight=10.0).r1(BATCH)["r1"]
+    assert critic.types == [torch.float32]
+    assert penalty.item() == pytest.approx(10 / 2 * 3.01**2, rel=1e-5)
+
+
+def test_r1_of_an_augmented_image_is_by_what_the_critic_sees():
+    model = begun(r1_weight=10.0, critic_augment=ADA(p=1.0, target=None))
+    assert model.r1(BATCH)["r1"].item() == pytest.approx(10 / 2 * 3**2, rel=1e-5)
+
+
+def test_r1_of_a_critic_that_mixes_samples_is_refused():
+    critic = ConvCritic(resolution=16, width=2, norm="batch")
+    with pytest.raises(UserError, match=r"model.critic.norm=batch mixes samples, which a gradient penalty forbids"):
+        begun(critic=critic, r1_weight=1.0)
+    assert len(begun(critic=critic).phases()) == 2
 
 
 def test_r1_is_a_lazy_phase_of_the_critic_whose_gradient_makes_up_for_the_waiting():

@@ -4,15 +4,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medsynth.augment.critic_augment import Fixed, NoiseAlone
+from medsynth.augment.ada import ADA
+from medsynth.augment.critic_augment import CriticAugment, Fixed, NoiseAlone
+from medsynth.augment.diffaugment import DiffAugment
 from medsynth.augment.instance_noise import InstanceNoise
 from medsynth.batch import Batch, Request
+from medsynth.clock import Clock
 from medsynth.latent import Draws
 from medsynth.losses import NonSaturating
 from medsynth.models.lapgan import LAPGAN
 from medsynth.networks.convolutional import ConvCritic
 from medsynth.networks.critic import Critic
-from medsynth.networks.laplacian import CoarseCritic, CoarseGenerator, ResidualGenerator, down, low_pass, up
+from medsynth.networks.laplacian import CoarseCritic, CoarseGenerator, HighPassGenerator, down, low_pass, up
 from medsynth.synthesis import Training
 
 OPTIMIZERS = {"critic": torch.optim.Adam, "generator": torch.optim.Adam}
@@ -45,7 +48,7 @@ def lapgan(*, resolution: int = 32, channels: int = 1, **parts: object) -> LAPGA
     networks = {
         "coarse_generator": partial(CoarseGenerator, widths=[8]),
         "coarse_critic": partial(CoarseCritic, widths=[8]),
-        "generator": partial(ResidualGenerator, width=4),
+        "generator": partial(HighPassGenerator, width=4),
         "critic": partial(ConvCritic, width=4),
     }
     model = LAPGAN(resolution=resolution, channels=channels, loss=NonSaturating(), **{**networks, **parts})
@@ -129,10 +132,63 @@ def test_instance_noise_does_not_cancel_between_an_image_and_its_low_pass():
     assert noise_of_residual.std().item() == pytest.approx(0.5 * 2**0.5, rel=0.1)
 
 
-def test_the_averages_follow_their_own_levels():
-    model = lapgan(n_critic=2)
+def test_the_averages_follow_their_own_levels_whenever_those_moved():
+    model = lapgan(n_critic=2, ema_half_life=16)
     assert [average.player for average in model.averages()] == ["generator/8", "generator/16", "generator/32"]
-    assert {phase.every for phase in model.phases() if phase.player.startswith("generator")} == {2}
+    model.clock = Clock(4, images_seen=4 * 998, batches_seen=998)  # beyond the ramp-up
+    before = {side: network.state_dict() for side, network in model.generator_averages.items()}
+    before = {side: {name: value.clone() for name, value in state.items()} for side, state in before.items()}
+    with torch.no_grad():
+        for side in ("8", "16", "32"):
+            for weight in model.generators[side].parameters():
+                weight += int(side)
+    for move in (0.0, 1 - 0.5 ** (8 / 16)):  # the generators move in every second batch of 4
+        model._average()
+        model.clock.advance()
+        for side, average in model.generator_averages.items():
+            for name, weight in average.named_parameters():
+                torch.testing.assert_close(weight, before[side][name] + move * int(side))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("augment", [ADA(p=1.0, target=None), DiffAugment()])
+def test_image_and_low_pass_are_moved_and_recoloured_alike_and_each_on_its_own(augment: CriticAugment, channels: int):
+    model, part = lapgan(channels=channels), batch(channels=channels)
+    model.begin(Training(batch_size=4, seed=0, optimizers=OPTIMIZERS, critic_augment=augment))
+    image, low = part["image"], low_pass(part["image"])
+    shown = model.shown(32, part, image, low, "real")
+    alone = [augment(view, model.draws, part["row"], name="real/32", masks=0) for view in (image, low)]
+    assert torch.equal(shown, torch.cat(alone, dim=1))
+    assert not torch.equal(shown, torch.cat([image, low], dim=1))
+    same = model.shown(32, part, image, image, "real")
+    assert torch.equal(same[:, :channels], same[:, channels:])  # no residual stays none
+
+
+def test_every_critic_moves_the_p_of_its_own_images():
+    model, part = lapgan(critic=Recorder), batch()
+    augment = ADA(p=0.5, zero="logit", every=1, adapt_images=40)
+    model.begin(Training(batch_size=4, seed=0, optimizers=OPTIMIZERS, critic_augment=augment))
+    for side, sign in ((16, 1.0), (32, -1.0)):  # all images are real to the one, none to the other
+        torch.nn.init.constant_(model.critic(side).head.weight, 0.0)
+        torch.nn.init.constant_(model.critic(side).head.bias, sign)
+        model.critic_loss(side, part)
+    model._adapt()
+    p = {player: state["p"].item() for player, state in saved(model).items()}
+    assert p == pytest.approx({"critic/8": 0.5, "critic/16": 0.6, "critic/32": 0.4})
+    model.critic_augments["critic/16"].p.fill_(0.0)
+    for side in (16, 32):
+        model.critic_loss(side, part)
+    real, low = model.level(16, part)
+    assert torch.equal(model.critics["16"].shown[-2], torch.cat([real, low], dim=1))
+    real, low = model.level(32, part)
+    assert not torch.equal(model.critics["32"].shown[-2], torch.cat([real, low], dim=1))
+
+
+def saved(model: LAPGAN) -> dict[str, dict[str, Tensor]]:
+    """What a checkpoint would hold of critic_augment."""
+    checkpoint: dict[str, dict[str, dict[str, Tensor]]] = {}
+    model.on_save_checkpoint(checkpoint)
+    return checkpoint["critic_augment"]
 
 
 @pytest.mark.parametrize("side", [8, 16, 32])

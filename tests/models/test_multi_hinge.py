@@ -1,8 +1,10 @@
+import pytest
 import torch
 from torch import Tensor, nn
 
+from medsynth.augment.ada import ADA
 from medsynth.batch import Batch
-from medsynth.models.multi_hinge import MultiHinge
+from medsynth.models.multi_hinge import MultiHinge, margin
 from medsynth.networks.conditioning import ClassCritic
 from medsynth.networks.convolutional import ConvGenerator
 from medsynth.synthesis import Training
@@ -19,10 +21,11 @@ class Certain(ClassCritic):
         return torch.stack([self.weight, 0 * self.weight, -1 * self.weight]).expand(len(image), 3)
 
 
-def begun() -> tuple[MultiHinge, Batch]:
+def begun(critic_augment: ADA | None = None) -> tuple[MultiHinge, Batch]:
     generator = ConvGenerator(resolution=16, width=2, latent_dim=4)
     model = MultiHinge(generator=generator, critic=Certain(), latent_dim=4)
-    model.begin(Training(batch_size=4, seed=0, optimizers={"critic": torch.optim.Adam, "generator": torch.optim.Adam}))
+    optimizers = {"critic": torch.optim.Adam, "generator": torch.optim.Adam}
+    model.begin(Training(batch_size=4, seed=0, optimizers=optimizers, critic_augment=critic_augment))
     batch = Batch(image=torch.zeros(4, 1, 16, 16), row=torch.arange(4), label=torch.tensor([0, 0, 0, 1]))
     return model, batch
 
@@ -38,3 +41,16 @@ def test_the_generator_is_to_make_the_asked_class():
     model, batch = begun()
     assert model.generator_loss(batch)["class"].item() == (3 * (1 - 0 + 2) + (1 + 2 + 2)) / 4
     assert "label" in model.needs
+
+
+def test_an_image_passes_for_real_where_a_real_class_outdoes_the_synthetic_one():
+    assert margin(torch.tensor([[1.0, 3.0, -9.0], [2.0, -1.0, 1.5], [0.0, 0.0, -1.0]])).tolist() == [2, -0.5, 0]
+
+
+@pytest.mark.parametrize(("logits", "side"), [([1.0, 3.0, -9.0], 1), ([-1.0, -3.0, -9.0], -1)])
+def test_ada_counts_real_images_by_that_margin(logits: list[float], side: int):
+    model, batch = begun(ADA(zero="logit", every=2))
+    model.critic.forward = lambda image: torch.tensor(logits).expand(len(image), 3)
+    model.critic_loss(batch)
+    model._adapt()
+    assert model.critic_augments["critic"].state()["overfitting"] == side / 2

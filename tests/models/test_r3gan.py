@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from medsynth.batch import Batch
 from medsynth.errors import UserError
 from medsynth.models.r3gan import R3GAN
-from medsynth.networks.convolutional import ConvGenerator
+from medsynth.networks.convolutional import ConvCritic, ConvGenerator
 from medsynth.synthesis import Training
 
 
@@ -20,9 +20,24 @@ class LinearCritic(nn.Module):
         return 16 * self.slope * image.flatten(1).mean(1)
 
 
-def begun() -> R3GAN:
+class Dense(nn.Module):
+    """f(x) = slope * sum(x) / 16 of 16x16 images by a layer that autocast would run in half precision, where this slope
+    does not exist; keeps the types of its logits."""
+
+    def __init__(self, slope: float = 3.01) -> None:
+        super().__init__()
+        self.layer, self.types = nn.Linear(256, 1, bias=False), []
+        nn.init.constant_(self.layer.weight, slope / 16)
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits = self.layer(image.flatten(1)).squeeze(1)
+        self.types.append(logits.dtype)
+        return logits
+
+
+def begun(critic: nn.Module | None = None, *, penalty_weight: float = 2.0) -> R3GAN:
     generator = ConvGenerator(resolution=16, width=2, latent_dim=4)
-    model = R3GAN(generator=generator, critic=LinearCritic(), latent_dim=4, penalty_weight=2.0)
+    model = R3GAN(generator=generator, critic=critic or LinearCritic(), latent_dim=4, penalty_weight=penalty_weight)
     model.begin(Training(batch_size=8, seed=0, optimizers={"critic": torch.optim.Adam, "generator": torch.optim.Adam}))
     return model
 
@@ -31,6 +46,22 @@ def test_both_penalties_of_a_linear_critic_are_known():
     terms = begun().critic_loss(Batch(image=torch.zeros(8, 1, 16, 16), row=torch.arange(8)))
     assert terms["r1"].item() == pytest.approx(2 / 2 * 9, rel=1e-5)
     assert terms["r2"].item() == pytest.approx(2 / 2 * 9, rel=1e-5)
+
+
+def test_both_penalties_leave_autocast():
+    critic = Dense(3.01)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        terms = begun(critic).critic_loss(Batch(image=torch.zeros(8, 1, 16, 16), row=torch.arange(8)))
+    assert critic.types == [torch.float32] * 2
+    for name in ("r1", "r2"):
+        assert terms[name].item() == pytest.approx(2 / 2 * 3.01**2, rel=1e-5)
+
+
+def test_a_critic_that_mixes_samples_is_refused():
+    critic = ConvCritic(resolution=16, width=2, norm="batch")
+    with pytest.raises(UserError, match=r"model.critic.norm=batch mixes samples, which a gradient penalty forbids"):
+        begun(critic)
+    begun(critic, penalty_weight=0.0)
 
 
 def test_each_real_image_is_paired_with_its_own_synthetic_one():

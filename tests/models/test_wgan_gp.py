@@ -20,6 +20,21 @@ class LinearCritic(nn.Module):
         return self.slope * image.flatten(1).sum(1) / image[0].numel() ** 0.5
 
 
+class Dense(nn.Module):
+    """f(x) = slope * sum(x) / 16 of 16x16 images by a layer that autocast would run in half precision, where this slope
+    does not exist; keeps the types of its logits."""
+
+    def __init__(self, slope: float = 3.01) -> None:
+        super().__init__()
+        self.layer, self.types = nn.Linear(256, 1, bias=False), []
+        nn.init.constant_(self.layer.weight, slope / 16)
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits = self.layer(image.flatten(1)).squeeze(1)
+        self.types.append(logits.dtype)
+        return logits
+
+
 def test_the_critics_loss_of_a_linear_critic_is_known():
     generator = ConvGenerator(resolution=16, width=2, latent_dim=4)
     model = WGANGP(generator=generator, critic=LinearCritic(3.0), latent_dim=4, gp_weight=10.0)
@@ -41,10 +56,10 @@ def test_the_generator_moves_every_fifth_batch():
 
 
 def test_the_penalty_leaves_autocast():
-    model = WGANGP(
-        generator=ConvGenerator(resolution=16, width=2, latent_dim=4), critic=LinearCritic(1.0), latent_dim=4
-    )
+    critic = Dense(3.01)
+    model = WGANGP(generator=ConvGenerator(resolution=16, width=2, latent_dim=4), critic=critic, latent_dim=4)
     model.begin(Training(batch_size=2, seed=0, optimizers={"critic": torch.optim.Adam, "generator": torch.optim.Adam}))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         terms = model.critic_loss(Batch(image=torch.zeros(2, 1, 16, 16), row=torch.arange(2)))
-    assert terms["gradient_penalty"].dtype == torch.float32
+    assert critic.types == [torch.bfloat16, torch.bfloat16, torch.float32]  # real, fake, and between them
+    assert terms["gradient_penalty"].item() == pytest.approx(10 * (3.01 - 1) ** 2, rel=1e-5)

@@ -5,7 +5,7 @@ from medsynth.errors import UserError
 from medsynth.networks.laplacian import (
     CoarseCritic,
     CoarseGenerator,
-    ResidualGenerator,
+    HighPassGenerator,
     check_start,
     collapse,
     down,
@@ -61,14 +61,26 @@ def test_networks_of_a_level_fit_any_side_and_channels(channels: int):
     assert image.shape == (2, channels, 8, 8)
     assert image.abs().max() <= 1
     assert CoarseCritic(side=8, channels=channels, widths=[6])(image).shape == (2,)
-    generator = ResidualGenerator(channels=channels, width=4)
+    generator = HighPassGenerator(channels=channels, width=4)
     for side in (16, 64):
         low = torch.rand(2, channels, side, side)
         assert generator(torch.randn(2, 1, side, side), low).shape == low.shape
 
 
+def test_a_coarse_critic_may_compare_the_images_of_a_batch():
+    torch.manual_seed(0)
+    image = torch.randn(4, 1, 8, 8)
+    for minibatch_stddev in (False, True):
+        critic = CoarseCritic(side=8, widths=[6], minibatch_stddev=minibatch_stddev)
+        features = critic.features(image)
+        assert features.shape == (4, critic.feature_count) == (4, 6 + minibatch_stddev)
+        alone = critic.features(image[:1])
+        torch.testing.assert_close(features[:1, :6], alone[:, :6])
+    torch.testing.assert_close(features[:, 6], features[:, :6].std(0, correction=0).mean().expand(4), atol=1e-3, rtol=0)
+
+
 def test_the_residual_depends_on_noise_and_low_pass():
-    generator = ResidualGenerator(width=4, norm="none")
+    generator = HighPassGenerator(width=4, norm="none")
     noise, low = torch.randn(2, 1, 16, 16), torch.rand(2, 1, 16, 16)
     assert not torch.equal(generator(noise, low), generator(torch.randn(2, 1, 16, 16), low))
     assert not torch.equal(generator(noise, low), generator(noise, low + 0.1))
@@ -77,7 +89,7 @@ def test_the_residual_depends_on_noise_and_low_pass():
 def test_an_untrained_level_hardly_changes_its_low_pass():
     torch.manual_seed(0)
     noise, low = torch.randn(8, 1, 32, 32), torch.rand(8, 1, 32, 32) * 2 - 1
-    assert 0.01 < ResidualGenerator()(noise, low).std() < 0.2
+    assert 0.01 < HighPassGenerator()(noise, low).std() < 0.2
 
 
 @pytest.mark.parametrize("start", [12, 32, "8", None])

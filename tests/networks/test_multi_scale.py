@@ -7,7 +7,6 @@ from medsynth.networks.multi_scale import (
     MultiScaleCritic,
     MultiScaleGenerator,
     pixel_norm,
-    scale_widths,
     scales,
 )
 
@@ -90,7 +89,3 @@ def test_layers_with_scaled_weights_keep_the_variance(layer: torch.nn.Module):
     middle = leaving[..., 1:-1, 1:-1] if leaving.ndim == 4 else leaving  # padding lowers the variance at the border
     assert middle.var().item() == pytest.approx(1, rel=0.1)
     assert layer.weight.std().item() == pytest.approx(1, rel=0.05)
-
-
-def test_widths_double_towards_the_smallest_map_up_to_the_cap():
-    assert scale_widths(64, width=8, max_width=50) == [50, 50, 32, 16, 8]

@@ -4,7 +4,7 @@ from torch import nn
 
 from medsynth.errors import UserError
 from medsynth.networks import check_resolution
-from medsynth.networks.convolutional import ConvCritic, ConvGenerator, initialise, stage_widths
+from medsynth.networks.convolutional import ConvCritic, ConvGenerator, halving, initialise, stage_widths
 from medsynth.networks.dense import DenseCritic, DenseGenerator
 
 
@@ -25,8 +25,22 @@ def test_dense_networks_give_images_and_logits(resolution: int, channels: int):
     assert DenseCritic(resolution=resolution, channels=channels, widths=[8])(image).shape == (3,)
 
 
+@pytest.mark.parametrize("minibatch_stddev", [False, True])
+def test_a_dense_critic_reads_as_many_features_as_it_has(minibatch_stddev: bool):
+    critic = DenseCritic(resolution=16, widths=[8, 4], dropout=0.4, minibatch_stddev=minibatch_stddev)
+    assert critic.features(torch.randn(4, 1, 16, 16)).shape == (4, critic.feature_count) == (4, 4 + minibatch_stddev)
+
+
+def test_the_critic_halves_down_to_four_places_a_side_with_a_norm_in_all_layers_but_the_first():
+    layers = halving(3, [2, 4, 8], norm="batch", leak=0.2)
+    assert nn.Sequential(*layers)(torch.randn(2, 3, 32, 32)).shape == (2, 8, 4, 4)
+    assert [layer.bias is None for layer in layers if isinstance(layer, nn.Conv2d)] == [False, True, True]
+    assert [layer.num_features for layer in layers if isinstance(layer, nn.BatchNorm2d)] == [4, 8]
+
+
 def test_widths_double_towards_the_smallest_map_up_to_the_cap():
     assert stage_widths(128, width=32, max_width=128) == [128, 128, 128, 64, 32]
+    assert stage_widths(64, width=8, max_width=50, full=True) == [50, 50, 32, 16, 8]
 
 
 @pytest.mark.parametrize(("resolution", "nearest"), [(96, "64, 128"), (8, "16"), (2000, "1024"), (0, "16")])
