@@ -36,7 +36,7 @@ class LAPGAN(SynthesisModule):
     Args:
         coarse_generator: makes the network of latent (b, coarse_dim) -> images of side `start`, given side,
             channels and latent_dim.
-        coarse_critic: makes its critic, given side and channels.
+        coarse_critic: makes its critic, given resolution (`start`) and channels.
         generator: makes a finer level's network of (noise plane, low-pass) -> residual, given channels.
         critic: makes its critic of image and low-pass, concatenated: given resolution and 2 x channels.
         loss: both sides' losses on logits.
@@ -70,7 +70,7 @@ class LAPGAN(SynthesisModule):
         self.latent_dim = coarse_dim + sum(side**2 for side in self.finer)
         self.generators, self.critics = nn.ModuleDict(), nn.ModuleDict()
         self.generators[str(start)] = coarse_generator(side=start, channels=channels, latent_dim=coarse_dim)
-        self.critics[str(start)] = coarse_critic(side=start, channels=channels)
+        self.critics[str(start)] = coarse_critic(resolution=start, channels=channels)
         for side in self.finer:
             self.generators[str(side)] = generator(channels=channels)
             self.critics[str(side)] = critic(resolution=side, channels=2 * channels)

@@ -22,19 +22,6 @@ def dense_image(
     return nn.Sequential(*hidden, nn.Linear(widths[-1], prod(shape)), nn.Tanh(), nn.Unflatten(1, shape))
 
 
-def dense_features(
-    values: int, widths: Sequence[int], *, leak: float, dropout: float, minibatch_stddev: bool
-) -> nn.Sequential:
-    """Image of so many values -> dense layers with LeakyReLU, and dropout where it is above 0 -> features."""
-    layers: list[nn.Module] = [nn.Flatten()]
-    for before, units in pairwise([values, *widths]):
-        layers += [nn.Linear(before, units), nn.LeakyReLU(leak, inplace=True)]
-        layers += [nn.Dropout(dropout)] if dropout else []
-    if minibatch_stddev:
-        layers += [nn.Unflatten(1, (widths[-1], 1, 1)), MinibatchStddev(), nn.Flatten()]
-    return nn.Sequential(*layers)
-
-
 class DenseGenerator(nn.Module):
     """Latent -> dense layers, each with LeakyReLU and batch norm -> image in [-1, 1].
 
@@ -75,6 +62,7 @@ class DenseCritic(Critic):
     """Image -> dense layers with LeakyReLU -> one logit.
 
     Args:
+        resolution: side of the image; any, so that it also judges the coarsest level of a Laplacian pyramid.
         widths: units of the hidden layers.
         leak: slope of LeakyReLU below zero.
         dropout: share of hidden units that training leaves out.
@@ -92,10 +80,13 @@ class DenseCritic(Critic):
         minibatch_stddev: bool = False,
     ) -> None:
         super().__init__()
-        check_resolution(resolution)
-        self.layers = dense_features(
-            channels * resolution**2, widths, leak=leak, dropout=dropout, minibatch_stddev=minibatch_stddev
-        )
+        layers: list[nn.Module] = [nn.Flatten()]
+        for before, units in pairwise([channels * resolution**2, *widths]):
+            layers += [nn.Linear(before, units), nn.LeakyReLU(leak, inplace=True)]
+            layers += [nn.Dropout(dropout)] if dropout else []
+        if minibatch_stddev:
+            layers += [nn.Unflatten(1, (widths[-1], 1, 1)), MinibatchStddev(), nn.Flatten()]
+        self.layers = nn.Sequential(*layers)
         self.feature_count = widths[-1] + minibatch_stddev
         self.head = nn.Linear(self.feature_count, 1)
 

@@ -10,8 +10,7 @@ from torch.nn.functional import interpolate
 
 from medsynth.errors import UserError
 from medsynth.networks.convolutional import initialise, normalisation
-from medsynth.networks.critic import Critic
-from medsynth.networks.dense import dense_features, dense_image
+from medsynth.networks.dense import dense_image
 
 FIRST_RESIDUAL = 0.1  # deviation of an untrained level's residuals, half that of real phantoms; of He's above 1
 
@@ -86,30 +85,6 @@ class CoarseGenerator(nn.Module):
 
     def forward(self, latent: Float[Tensor, "b d"]) -> Float[Tensor, "b c h w"]:
         return self.layers(latent)
-
-
-class CoarseCritic(Critic):
-    """DenseCritic at a side too small for convolutions. The authors' code has ReLU and dropout of 0.5."""
-
-    def __init__(
-        self,
-        *,
-        side: int,
-        channels: int = 1,
-        widths: Sequence[int] = (512, 512),
-        leak: float = 0.2,
-        dropout: float = 0.0,
-        minibatch_stddev: bool = False,
-    ) -> None:
-        super().__init__()
-        self.layers = dense_features(
-            channels * side**2, widths, leak=leak, dropout=dropout, minibatch_stddev=minibatch_stddev
-        )
-        self.feature_count = widths[-1] + minibatch_stddev
-        self.head = nn.Linear(self.feature_count, 1)
-
-    def features(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b f"]:
-        return self.layers(image)
 
 
 class HighPassGenerator(nn.Module):

@@ -15,7 +15,8 @@ from medsynth.losses import NonSaturating
 from medsynth.models.lapgan import LAPGAN
 from medsynth.networks.convolutional import ConvCritic
 from medsynth.networks.critic import Critic
-from medsynth.networks.laplacian import CoarseCritic, CoarseGenerator, HighPassGenerator, down, low_pass, up
+from medsynth.networks.dense import DenseCritic
+from medsynth.networks.laplacian import CoarseGenerator, HighPassGenerator, down, low_pass, up
 from medsynth.synthesis import Training
 
 OPTIMIZERS = {"critic": torch.optim.Adam, "generator": torch.optim.Adam}
@@ -47,7 +48,7 @@ class Recorder(Critic):
 def lapgan(*, resolution: int = 32, channels: int = 1, **parts: object) -> LAPGAN:
     networks = {
         "coarse_generator": partial(CoarseGenerator, widths=[8]),
-        "coarse_critic": partial(CoarseCritic, widths=[8]),
+        "coarse_critic": partial(DenseCritic, widths=[8]),
         "generator": partial(HighPassGenerator, width=4),
         "critic": partial(ConvCritic, width=4),
     }
@@ -194,7 +195,7 @@ def saved(model: LAPGAN) -> dict[str, dict[str, Tensor]]:
 @pytest.mark.parametrize("side", [8, 16, 32])
 def test_a_generator_that_makes_the_real_images_has_nothing_to_match(side: int):
     model, part = (
-        lapgan(feature_matching_weight=2.0, coarse_critic=partial(CoarseCritic, widths=[8], dropout=0.0)),
+        lapgan(feature_matching_weight=2.0, coarse_critic=partial(DenseCritic, widths=[8], dropout=0.0)),
         batch(),
     )
     assert model.generator_loss(side, part)["feature_matching"] > 0

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from medsynth.errors import UserError
+from medsynth.networks.dense import DenseCritic
 from medsynth.networks.laplacian import (
-    CoarseCritic,
     CoarseGenerator,
     HighPassGenerator,
     check_start,
@@ -60,7 +60,7 @@ def test_networks_of_a_level_fit_any_side_and_channels(channels: int):
     image = CoarseGenerator(side=8, channels=channels, latent_dim=5, widths=[6])(torch.randn(2, 5))
     assert image.shape == (2, channels, 8, 8)
     assert image.abs().max() <= 1
-    assert CoarseCritic(side=8, channels=channels, widths=[6])(image).shape == (2,)
+    assert DenseCritic(resolution=8, channels=channels, widths=[6])(image).shape == (2,)
     generator = HighPassGenerator(channels=channels, width=4)
     for side in (16, 64):
         low = torch.rand(2, channels, side, side)
@@ -71,7 +71,7 @@ def test_a_coarse_critic_may_compare_the_images_of_a_batch():
     torch.manual_seed(0)
     image = torch.randn(4, 1, 8, 8)
     for minibatch_stddev in (False, True):
-        critic = CoarseCritic(side=8, widths=[6], minibatch_stddev=minibatch_stddev)
+        critic = DenseCritic(resolution=8, widths=[6], minibatch_stddev=minibatch_stddev)
         features = critic.features(image)
         assert features.shape == (4, critic.feature_count) == (4, 6 + minibatch_stddev)
         alone = critic.features(image[:1])
