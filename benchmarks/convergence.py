@@ -69,6 +69,7 @@ def learn(config: dict[str, Any], folder: Path, *, every: int, judge: Callable[[
     not count.
     """
     from medsynth.checkpoint import load_run
+    from medsynth.errors import say
     from medsynth.train import train
 
     choices = {"model": config["name"], "data": config["data"]["name"]}
@@ -82,6 +83,7 @@ def learn(config: dict[str, Any], folder: Path, *, every: int, judge: Callable[[
         judged = judge(load_run(folder))
         held = held + 1 if judged.meets else 0
         course.append({"images": images, "cpu_seconds": digits(spent), **judged.figures})
+        say(f"{course[-1]}")
     return {**course[-1], "pass": held == 2, "course": course}
 
 
