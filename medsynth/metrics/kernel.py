@@ -7,11 +7,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from medsynth.latent import generator
+from medsynth.metrics.bootstrap import SHARE, Resample, centred, interval, resample
+from medsynth.metrics.frechet import check_numbers, check_spread
 
 SUBSETS = 100
 SUBSET_SIZE = 1000  # both as in Binkowski et al. 2018
-ROUNDS = 1000  # of the bootstrap
 RESAMPLED = 2000  # images a side that the bootstrap looks at, which bounds its memory
+ROWS = 512  # vectors whose kernel is summed at once: fewer stay in the cache, but make two threads wait for each other
 
 
 @dataclass(frozen=True)
@@ -33,52 +35,99 @@ def squared_mmd(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> float:
 
     n and m are at least 2 and may differ.
     """
-    n, m = len(x), len(y)
-    xx, yy, xy = polynomial_kernel(x, x), polynomial_kernel(y, y), polynomial_kernel(x, y)
-    within_x = (xx.sum() - xx.trace()) / (n * (n - 1))
-    within_y = (yy.sum() - yy.trace()) / (m * (m - 1))
-    return (within_x + within_y - 2 * xy.mean()).item()
+    return _squared_mmd(_lifted(x), _lifted(y))
+
+
+def _lifted(x: Tensor) -> Tensor:
+    """Vectors whose inner products are x . y / d + 1, so that no pass over the matrix is needed for that."""
+    return torch.cat((x / x.shape[1] ** 0.5, torch.ones_like(x[:, :1])), dim=1)
+
+
+def _squared_mmd(x: Tensor, y: Tensor) -> float:
+    return _pairs(x) + _pairs(y) - 2 * _cubes(x, y) / (len(x) * len(y))
+
+
+def _pairs(x: Tensor) -> float:
+    """The mean kernel of two distinct vectors of a set, each pair looked at once."""
+    n, total = len(x), 0.0
+    for start in range(0, n, ROWS):
+        rows, rest = x[start : start + ROWS], x[start + ROWS :]
+        total += _cubes(rows, rows) - rows.square().sum(dim=1).pow(3).sum().item() + 2 * _cubes(rows, rest)
+    return total / (n * (n - 1))
+
+
+def _cubes(x: Tensor, y: Tensor) -> float:
+    """The sum of the cubes of all inner products."""
+    total = 0.0
+    for rows in x.split(ROWS):
+        products = (rows @ y.T).flatten()
+        total += torch.dot(products.square(), products).item()
+    return total
 
 
 def kernel_distance(real: Float[Tensor, "n d"], fake: Float[Tensor, "m d"], *, seed: int = 0) -> KernelDistance:
     """The KID of two feature sets over 100 seeded subsets of min(n, m, 1000) vectors.
 
     Below 1,000 images a subset is the whole smaller set, so that nothing is left to draw when n == m: one is enough.
+
+    Raises:
+        Undefined: a set is of one vector, or holds values that are no numbers.
     """
-    real, fake = real.cpu().double(), fake.cpu().double()
+    check_spread(len(real), len(fake))
+    check_numbers(real, fake)
+    real, fake = _lifted(real.cpu().double()), _lifted(fake.cpu().double())
     size = min(len(real), len(fake), SUBSET_SIZE)
     rounds = 1 if size == len(real) == len(fake) else SUBSETS
     stream = generator(seed, "kernel distance")
     values = torch.tensor(
-        [squared_mmd(_subset(real, size, stream), _subset(fake, size, stream)) for _ in range(rounds)],
+        [_squared_mmd(_subset(real, size, stream), _subset(fake, size, stream)) for _ in range(rounds)],
         dtype=torch.float64,
     )
     return KernelDistance(values.mean().item(), values.std(correction=0).item(), size)
 
 
-def kernel_interval(
-    real: Float[Tensor, "n d"], fake: Float[Tensor, "m d"], *, share: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
-    """Where `squared_mmd` of other images like these would lie: the central `share` of ROUNDS bootstrap draws.
+def kernel_deviations(
+    real: Float[Tensor, "n d"], fake: Float[Tensor, "m d"], drawn_real: Resample, drawn_fake: Resample
+) -> Float[Tensor, " rounds"]:
+    """How far `squared_mmd` moves with other patients, as `medsynth.metrics.bootstrap.interval` takes it.
 
-    Images of both sides are drawn with replacement (Efron 1979). An image drawn twice makes no pair with itself, and
-    the pairs that are lost so are made up for, so that draws centre on the estimate. Of more than 2,000 images a side
-    the first 2,000 are looked at: the interval is then too wide, never too narrow.
+    A patient drawn twice makes no pairs with itself, and the pairs that are lost so are made up for. Of more than
+    2,000 images a side the first 2,000 are looked at.
     """
     x, y = (features[:RESAMPLED].cpu().double() for features in (real, fake))
-    drawn = torch.zeros(ROUNDS, dtype=torch.float64)
-    stream = generator(seed, "kernel interval")
-    weights = []
-    for features in (x, y):
-        n = len(features)
-        chosen = torch.randint(n, (ROUNDS, n), generator=stream)
-        weight = torch.zeros(ROUNDS, n, dtype=torch.float64).scatter_add_(1, chosen, torch.ones(ROUNDS, n).double())
-        kernel = polynomial_kernel(features, features).fill_diagonal_(0)
-        drawn += ((weight @ kernel) * weight).sum(dim=1) / (n - 1) ** 2
-        weights.append(weight / n)
-    drawn -= 2 * ((weights[0] @ polynomial_kernel(x, y)) * weights[1]).sum(dim=1)
-    low, high = drawn.quantile(torch.tensor([(1 - share) / 2, (1 + share) / 2], dtype=torch.float64)).tolist()
-    return low, high
+    first, second = drawn_real.first(len(x)), drawn_fake.first(len(y))
+    between = ((first.weights @ polynomial_kernel(x, y)) * second.weights).sum(dim=1)
+    between /= first.weights.sum(dim=1) * second.weights.sum(dim=1)
+    kept = max(len(x) / len(real), len(y) / len(fake))
+    return centred(_drawn_pairs(x, first) + _drawn_pairs(y, second) - 2 * between, kept=kept)
+
+
+def _drawn_pairs(x: Tensor, drawn: Resample) -> Tensor:
+    """The mean kernel of two distinct images in each round (rounds,).
+
+    Between two of G groups E[w_g w_h] is 1 - 1/G, which is made up for; pairs within a group count w_g times.
+    """
+    w, groups = drawn.weights, drawn.groups
+    names, index = groups.unique(return_inverse=True)
+    kernel = polynomial_kernel(x, x).fill_diagonal_(0)
+    own = torch.zeros(len(x), len(names), dtype=torch.float64).index_add_(1, index, kernel)
+    own = own.gather(1, index[:, None])[:, 0]  # (n,) each image's kernel with others of its group
+    partners = index.bincount()[index].double() - 1
+    made_up = len(names) / max(1, len(names) - 1)
+    total = (((w @ kernel) * w).sum(dim=1) - w.square() @ own) * made_up + w @ own
+    count = (w.sum(dim=1).square() - w.square() @ (partners + 1)) * made_up + w @ partners
+    return total / count.clamp(min=1)
+
+
+def kernel_interval(
+    real: Float[Tensor, "n d"], fake: Float[Tensor, "m d"], *, share: float = SHARE, seed: int = 0
+) -> tuple[float, float]:
+    """Where `squared_mmd` of other images like these would lie, were each image a patient of its own."""
+    drawn = [
+        resample(range(len(features)), name=name, seed=seed) for name, features in (("real", real), ("fake", fake))
+    ]
+    estimate = squared_mmd(real.cpu().double(), fake.cpu().double())
+    return interval(estimate, kernel_deviations(real, fake, *drawn), share=share)
 
 
 def _subset(features: Tensor, size: int, stream: torch.Generator) -> Tensor:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from medsynth.metrics.kernel import kernel_distance, kernel_interval, squared_mmd
+from medsynth.metrics.bootstrap import resample
+from medsynth.metrics.kernel import kernel_deviations, kernel_distance, kernel_interval, squared_mmd
 
 # E k(x, x') + E k(y, y') - 2 E k(x, y) of 16 normal features half a deviation apart, by Wick's theorem
 SHIFTED = 1.029297
@@ -74,3 +75,37 @@ def test_interval_of_draws_centres_on_the_estimate():
     low, high = kernel_interval(x, y, share=0.02)
     whole = kernel_interval(x, y)
     assert abs((low + high) / 2 - squared_mmd(x, y)) < 0.15 * (whole[1] - whole[0])
+
+
+def test_copies_of_a_patient_are_not_taken_for_further_patients():
+    x, y = features(40, seed=0, shift=0.3), features(200, seed=1)
+    alone = kernel_deviations(x, y, *(resample(range(n), name=str(n)) for n in (40, 200))).std()
+    copied = x.repeat_interleave(5, dim=0)
+    by_image, by_patient = (
+        kernel_deviations(copied, y, resample(groups, name="40"), resample(range(200), name="200")).std()
+        for groups in (range(200), [number // 5 for number in range(200)])
+    )
+    assert by_image < 0.7 * alone
+    assert by_patient.item() == pytest.approx(alone.item(), rel=0.3)
+
+
+def test_draws_spread_as_new_samples_do():
+    true = torch.tensor(
+        [squared_mmd(features(80, seed=2 * s), features(80, seed=2 * s + 1, shift=0.4)) for s in range(60)]
+    ).std()
+    drawn = [resample(range(80), name=side) for side in ("real", "fake")]
+    found = [
+        kernel_deviations(features(80, seed=s), features(80, seed=s + 1, shift=0.4), *drawn) for s in (200, 300, 400)
+    ]
+    assert torch.stack(found).std(dim=1).mean().item() == pytest.approx(true.item(), rel=0.35)
+    assert torch.stack(found).mean(dim=1).abs().max().item() < 1e-12
+
+
+def test_a_part_of_the_images_speaks_for_all(monkeypatch):
+    from medsynth.metrics import kernel
+
+    x, y = features(400, seed=0, shift=0.5), features(400, seed=1)
+    drawn = [resample(range(400), name=side) for side in ("real", "fake")]
+    whole = kernel_deviations(x, y, *drawn).std()
+    monkeypatch.setattr(kernel, "RESAMPLED", 100)
+    assert kernel_deviations(x, y, *drawn).std().item() == pytest.approx(whole.item(), rel=0.3)

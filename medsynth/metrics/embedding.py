@@ -1,0 +1,176 @@
+"""Where synthetic images lie among real ones: features projected to two or three dimensions, and their density."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+from torch import Tensor
+
+from medsynth.errors import UserError
+from medsynth.metrics.frechet import Moments
+from medsynth.seeds import fold
+
+CELLS = 64  # of a density's grid, each way
+SPREAD = 0.15  # of the points' range, added around them so that densities fall to about 0 within the grid
+MOST_POINTS = 2000  # that a density or a map of neighbours is made from: bounds time
+MAPS = {"tsne": "sklearn", "umap": "umap"}
+PACKAGES = {"sklearn": "scikit-learn", "umap": "umap-learn"}
+
+
+# ------------------------------------------------------------------------------------- principal components
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Mean and leading principal axes of the real images' features. float64.
+
+    axes: (k, d), orthonormal, of falling variance; the largest entry of each is positive, so that pictures of two runs
+    are not mirror images.  variances: (k,) of the real features along them.  total: variance of all d.
+    """
+
+    mean: Float[Tensor, " d"]
+    axes: Float[Tensor, "k d"]
+    variances: Float[Tensor, " k"]
+    total: float
+
+    def project(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """Coordinates along the axes, float64, from the real mean."""
+        return (features.cpu().double() - self.mean) @ self.axes.T
+
+    def explained(self) -> list[float]:
+        """The share of the real variance along each axis; zeros when there is no variance."""
+        return (self.variances / self.total).tolist() if self.total > 0 else [0.0] * len(self.axes)
+
+    def explained_of(self, other: Moments) -> list[float]:
+        """The share of another set's variance along each axis: much less than `explained` says it varies otherwise."""
+        covariance = other.covariance()
+        total = covariance.trace()
+        along = torch.einsum("kd,de,ke->k", self.axes, covariance, self.axes)
+        return (along / total).tolist() if total > 0 else [0.0] * len(self.axes)
+
+
+def principal_axes(real: Moments, *, count: int = 3) -> Basis:
+    """The `count` principal axes of real features (Pearson 1901), from the moments that the Fréchet distance keeps.
+
+    Real features alone define them: every run and checkpoint is then shown in one basis, and a synthetic set cannot
+    turn the axes to where it looks well. What it does elsewhere shows in `Basis.explained_of`. At least two images and
+    `count` features.
+    """
+    assert real.mean.shape[0] >= count
+    values, vectors = torch.linalg.eigh(real.covariance())
+    values = values.clamp(min=0)
+    axes = vectors.T.flip(0)[:count]
+    largest = axes.gather(1, axes.abs().argmax(dim=1, keepdim=True))
+    return Basis(
+        real.mean, axes * largest.sign(), values.flip(0)[:count].clamp(min=0), values.clamp(min=0).sum().item()
+    )
+
+
+# -------------------------------------------------------------------------------------------------- densities
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The part of a plane that densities are compared on, and its grid of CELLS x CELLS points.
+
+    low, high: the corners, in the unit of the points.
+    """
+
+    low: tuple[float, float]
+    high: tuple[float, float]
+
+    def axes(self) -> tuple[Float[ndarray, " cells"], Float[ndarray, " cells"]]:
+        """The grid's coordinates along x and y."""
+        first, second = (np.linspace(a, b, CELLS) for a, b in zip(self.low, self.high, strict=True))
+        return first, second
+
+
+def frame(*sets: Float[Tensor, "_n 2"]) -> Frame:
+    """A frame around all points of all sets, with a margin; never empty."""
+    points = torch.cat([points.double() for points in sets])
+    low, high = points.min(dim=0).values, points.max(dim=0).values
+    margin = SPREAD * (high - low) + 1e-6 * (1 + high.abs())
+    (x0, y0), (x1, y1) = (low - margin).tolist(), (high + margin).tolist()
+    return Frame((x0, y0), (x1, y1))
+
+
+def density(points: Float[Tensor, "n 2"], where: Frame) -> Float[ndarray, "cells cells"] | None:
+    """Gaussian kernel density estimate on a frame's grid, rows along y; it sums to about 1 / the area of a cell.
+
+    Bandwidth by the rule of Scott 1992, n^(-1/6) times the covariance of the points; of more than 2,000 points the
+    first 2,000. None when the points lie on a line or are fewer than 3, and so have no density.
+    """
+    chosen = points[:MOST_POINTS].cpu().double().numpy().T  # (2, n)
+    if chosen.shape[1] < 3 or np.linalg.cond(np.cov(chosen)) > 1e12:
+        return None
+    from scipy.stats import gaussian_kde
+
+    x, y = np.meshgrid(*where.axes())
+    return gaussian_kde(chosen)(np.stack([x.ravel(), y.ravel()])).reshape(x.shape)
+
+
+def line_density(values: Float[Tensor, " n"], low: float, high: float) -> Float[ndarray, " cells"] | None:
+    """The same for numbers, at CELLS places from `low` to `high`; None when all are equal or there is one."""
+    chosen = values[:MOST_POINTS].cpu().double().numpy()
+    if len(chosen) < 2 or not chosen.std() > 1e-12 * (1 + abs(chosen).max()):
+        return None
+    from scipy.stats import gaussian_kde
+
+    return gaussian_kde(chosen)(np.linspace(low, high, CELLS))
+
+
+def overlap(first: Float[ndarray, "*cells"], second: Float[ndarray, "*cells"]) -> float:
+    """What two densities on one grid share, 0 to 1: the sum of the smaller of both (Weitzman 1970)."""
+    return float(np.minimum(first / first.sum(), second / second.sum()).sum())
+
+
+def mass_levels(values: Float[ndarray, "cells cells"], shares: Sequence[float] = (0.9, 0.6, 0.3)) -> list[float]:
+    """The densities above which these shares of all mass lie, so that a contour encloses that part of the images."""
+    falling = np.sort(values, axis=None)[::-1]
+    held = np.cumsum(falling) / falling.sum()
+    return [float(falling[np.searchsorted(held, share)]) for share in shares]
+
+
+# ------------------------------------------------------------------------------------------ maps of neighbours
+
+
+def neighbour_map(
+    real: Float[Tensor, "n d"], fake: Float[Tensor, "m d"], *, method: str = "tsne", seed: int = 0
+) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "m 2"]]:
+    """Both sets in a plane where neighbours stay neighbours; distances and areas in it mean nothing.
+
+    Args:
+        real, fake: of each the first 2,000 vectors are used; both scaled by the real deviation of each feature.
+        method: "tsne" (van der Maaten and Hinton 2008) needs scikit-learn, "umap" (McInnes et al. 2018,
+            arXiv:1802.03426) needs umap-learn. Neither is installed with medsynth.
+
+    Raises:
+        UserError: an unknown method, its package is missing, or there are fewer than 10 images.
+    """
+    if method not in MAPS:
+        raise UserError(f"metrics.map={method} is unknown; choices: {', '.join(MAPS)}")
+    if find_spec(MAPS[method]) is None:
+        package = PACKAGES[MAPS[method]]
+        raise UserError(f"metrics.map={method} needs the package {package}; install it (pip install {package})")
+    x, y = real[:MOST_POINTS].cpu().double(), fake[:MOST_POINTS].cpu().double()
+    if (count := len(x) + len(y)) < 10:
+        raise UserError(f"metrics.map={method} needs 10 images or more, these are {count}")
+    both = ((torch.cat([x, y]) - x.mean(dim=0)) / x.std(dim=0).clamp(min=1e-9)).float().numpy()
+    state = fold(seed, "neighbour map") % 2**31
+    placed = torch.from_numpy(np.ascontiguousarray(_placed(both, method, state))).double()
+    return placed[: len(x)], placed[len(x) :]
+
+
+def _placed(vectors: ndarray, method: str, state: int) -> ndarray:
+    if method == "umap":
+        from umap import UMAP  # pyright: ignore[reportMissingImports]
+
+        return UMAP(n_components=2, random_state=state, n_jobs=1).fit_transform(vectors)
+    from sklearn.manifold import TSNE  # pyright: ignore[reportMissingImports]
+
+    perplexity = min(30.0, (len(vectors) - 1) / 3)
+    return TSNE(n_components=2, perplexity=perplexity, init="pca", random_state=state).fit_transform(vectors)

@@ -1,0 +1,269 @@
+"""How unlike two images look to a network: perceptual distances, and the diversity that they give a set."""
+
+import hashlib
+import math
+import pickle
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from medsynth.errors import UserError
+from medsynth.metrics.features import Extractor, MissingWeights, resize
+from medsynth.metrics.inception import file_sha256
+from medsynth.metrics.random_features import SIZE, RandomConvolutions
+
+CHUNK = 64  # pairs compared at once
+EPSILON = 1e-10  # of a channel vector's length: a place where all channels are silent stays silent
+Maps = Callable[[Float[Tensor, "_b _c _h _w"]], Sequence[Tensor]]
+
+# Where the published distance reads its networks: torchvision's `features`, after these layers (Zhang et al. 2018).
+LPIPS_LAYERS = {"alex": (1, 4, 7, 9, 11), "vgg": (3, 8, 15, 22, 29), "squeeze": (1, 4, 7, 9, 10, 11, 12)}
+LPIPS_NETWORKS = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
+LPIPS_FILES = {
+    "alex": "alexnet-owt-7be5be79.pth",
+    "vgg": "vgg16-397923af.pth",
+    "squeeze": "squeezenet1_1-b8a52dc0.pth",
+}  # of torchvision, named after the beginning of their sha256
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, for values in [0, 1]
+
+
+def perceptual_distance(
+    first: Sequence[Tensor], second: Sequence[Tensor], *, weights: Sequence[Float[Tensor, " _c"]] | None = None
+) -> Float[Tensor, " b"]:
+    """Distance of image pairs given their feature maps (b, c, h, w), layer by layer; 0 for equal maps, else positive.
+
+    Eq. 1 of Zhang et al. 2018 (arXiv:1801.03924): channel vectors are brought to length 1, and their squared
+    differences, weighted by channel, are averaged over places and summed over layers. Float32 resolves steps of 1e-4.
+
+    Args:
+        weights: what each channel's squared difference counts, at least 0, one vector a layer; None: 1, which makes a
+            layer's part 2 - 2 cosine.
+    """
+    total = first[0].new_zeros(len(first[0]))
+    for layer, (x, y) in enumerate(zip(first, second, strict=True)):
+        difference = (_unit(x) - _unit(y)).square()
+        if weights is not None:
+            difference = difference * weights[layer].to(difference)[:, None, None]
+        total = total + difference.sum(dim=1).mean(dim=(1, 2))
+    return total
+
+
+def _unit(maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    return maps / (maps.square().sum(dim=1, keepdim=True).sqrt() + EPSILON)
+
+
+@dataclass(frozen=True)
+class Perceptual:
+    """A perceptual distance of image pairs in [-1, 1].
+
+    name: `lpips_alex` with the published weights, else `perceptual_<extractor>`, which says that nobody fitted it to
+        what people see.
+    maps: images -> feature maps. weights: by layer and channel; None: all 1. sha256: of the network, and the weights.
+    """
+
+    name: str
+    maps: Maps
+    sha256: str
+    weights: Sequence[Tensor] | None = None
+
+    @torch.no_grad()
+    def __call__(self, first: Float[Tensor, "b c h w"], second: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # TF32 would drown steps of 1e-4
+            both = self.maps(torch.cat([first, second]))
+        halves = [found.chunk(2) for found in both]
+        return perceptual_distance([x for x, _ in halves], [y for _, y in halves], weights=self.weights)
+
+
+@dataclass(frozen=True)
+class FeatureDistance:
+    """The squared Euclidean distance of an extractor's features, for extractors that show no maps."""
+
+    extractor: Extractor
+
+    @property
+    def name(self) -> str:
+        return f"features_{self.extractor.name}"
+
+    @property
+    def sha256(self) -> str:
+        return self.extractor.sha256
+
+    @torch.no_grad()
+    def __call__(self, first: Float[Tensor, "b c h w"], second: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
+        x, y = self.extractor(torch.cat([first, second])).chunk(2)
+        return (x - y).square().sum(dim=1)
+
+
+def distance_of(extractor: Extractor) -> Perceptual | FeatureDistance:
+    """The distance that an extractor gives: on its feature maps where it shows them, else on its features."""
+    if isinstance(extractor, RandomConvolutions):
+        return Perceptual(f"perceptual_{extractor.name}", _RandomMaps(extractor), extractor.sha256)
+    maps: Any = getattr(extractor, "maps", None)
+    if maps is not None:
+        return Perceptual(f"perceptual_{extractor.name}", maps, extractor.sha256)
+    return FeatureDistance(extractor)
+
+
+@dataclass(frozen=True)
+class _RandomMaps:
+    """The four convolutions of `random`, each map before it is halved."""
+
+    extractor: RandomConvolutions
+
+    def __call__(self, images: Float[Tensor, "b c h w"]) -> list[Tensor]:
+        x = resize(images.cpu().float(), SIZE)
+        found = []
+        for weight, bias in self.extractor.layers:
+            x = F.leaky_relu(F.conv2d(x, weight, bias, padding=1), 0.2)
+            found.append(x)
+            x = F.avg_pool2d(x, 2)
+        return found
+
+
+# ------------------------------------------------------------------------------------------------------ LPIPS
+
+
+class LpipsMaps(nn.Module):
+    """The layers of a torchvision network that LPIPS compares; grey images are repeated to three channels.
+
+    Args:
+        features: the `features` of the network. layers: the places in it after which maps are taken.
+    """
+
+    def __init__(self, features: nn.Sequential, *, layers: Sequence[int]) -> None:
+        super().__init__()
+        self.features = features[: max(layers) + 1].eval().requires_grad_(False)
+        self.layers = frozenset(layers)
+
+    def forward(self, images: Float[Tensor, "b c h w"]) -> list[Tensor]:
+        if images.shape[1] not in (1, 3):
+            raise UserError(f"LPIPS needs 1 or 3 channels, these images have {images.shape[1]}")
+        self.features.to(images.device)
+        mean, deviation = (images.new_tensor(values)[:, None, None] for values in (MEAN, DEVIATION))
+        x = ((images.expand(-1, 3, -1, -1) + 1) / 2 - mean) / deviation
+        found = []
+        for place, layer in enumerate(self.features):
+            x = layer(x)
+            if place in self.layers:
+                found.append(x)  # no layer behind one of these works in place
+        return found
+
+
+def load_lpips(*, network: str, weights: Path, linear: Path | None = None) -> Perceptual:
+    """The published distance, LPIPS 0.1, on the network's own weights.
+
+    Images keep their size, as published; those below 64 pixels a side leave little to the deeper layers.
+
+    Args:
+        network: "alex", "vgg" or "squeeze".
+        weights: torchvision's file of that network, such as alexnet-owt-7be5be79.pth.
+        linear: the channel weights; None takes those that torchmetrics brings.
+    Returns a distance named `lpips_<network>` for torchvision's published file, else `perceptual_<network>`.
+
+    Raises:
+        MissingWeights: `weights` does not exist.
+        UserError: an unknown network, or a file of something else.
+    """
+    if network not in LPIPS_LAYERS:
+        raise UserError(f"metrics.lpips.network={network} is unknown; choices: {', '.join(LPIPS_LAYERS)}")
+    file = LPIPS_FILES[network]
+    if not weights.is_file():
+        reason = f"no LPIPS network at {weights}: put torchvision's {file} there"
+        raise MissingWeights(reason, fill=str(weights))
+    features = _features(network, weights)
+    sha256 = file_sha256(weights)
+    lins = _channel_weights(linear or _shipped(network), layers=len(LPIPS_LAYERS[network]))
+    published = file.rpartition("-")[2].removesuffix(".pth")
+    return Perceptual(
+        name=f"lpips_{network}" if sha256.startswith(published) else f"perceptual_{network}",
+        maps=LpipsMaps(features, layers=LPIPS_LAYERS[network]),
+        sha256=hashlib.sha256(f"{sha256} {[lin.tolist() for lin in lins]}".encode()).hexdigest(),
+        weights=lins,
+    )
+
+
+def _features(network: str, path: Path) -> nn.Sequential:
+    from torchvision.models import get_model
+
+    state = _tensors(path)
+    with torch.device("meta"):  # no time for 60 million random numbers that are replaced at once
+        features: Any = get_model(LPIPS_NETWORKS[network], weights=None).features
+    own = {name.removeprefix("features."): tensor for name, tensor in state.items() if name.startswith("features.")}
+    try:
+        features.load_state_dict(own, assign=True)
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise UserError(f"{path} is not torchvision's {LPIPS_FILES[network]}: {first}") from error
+    return features
+
+
+def _channel_weights(path: Path, *, layers: int) -> list[Float[Tensor, " _c"]]:
+    state = _tensors(path)
+    try:
+        return [state[f"lin{layer}.model.1.weight"].flatten() for layer in range(layers)]
+    except KeyError as error:
+        raise UserError(f"{path} holds no channel weights of LPIPS: {error.args[0]} is missing") from error
+
+
+def _shipped(network: str) -> Path:
+    import torchmetrics.functional.image as place
+
+    return Path(place.__file__).parent / "lpips_models" / f"{network}.pth"
+
+
+def _tensors(path: Path) -> Mapping[str, Tensor]:
+    """A state_dict; no code in the file is run."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+            raise TypeError("it holds no mapping of names to tensors")
+    except (RuntimeError, TypeError, EOFError, KeyError, ValueError, OSError, pickle.UnpicklingError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path} holds no weights: {first}") from error
+    return state
+
+
+# -------------------------------------------------------------------------------------------------- diversity
+
+
+class PairDistance:
+    """The distance of each image from the one before it: random pairs when images come in random order.
+
+    n images give n - 1 pairs; one image is kept between batches, and one number a pair.
+    """
+
+    def __init__(self, distance: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self.distance = distance
+        self.previous: Tensor | None = None
+        self._values: list[Tensor] = []
+
+    def update(self, images: Float[Tensor, "b c h w"]) -> None:
+        """Compare more images, in their order."""
+        images = images.detach().float()
+        chain = images if self.previous is None else torch.cat((self.previous.to(images.device), images))
+        self.previous = chain[-1:].clone()
+        for first, second in zip(chain[:-1].split(CHUNK), chain[1:].split(CHUNK), strict=True):
+            if len(first):
+                self._values.append(self.distance(first, second).double().cpu())
+
+    def values(self) -> Float[Tensor, " n"]:
+        """One distance a pair, float64, in order; pairs k and k + 1 share an image."""
+        return torch.cat(self._values) if self._values else torch.zeros(0, dtype=torch.float64)
+
+    def compute(self) -> float:
+        """The mean over all pairs, larger for more diverse images; nan before there are two images."""
+        return self.values().mean().item() if self._values else math.nan
+
+
+def diversity(images: Iterable[Float[Tensor, "_b _c _h _w"]], distance: Callable[[Tensor, Tensor], Tensor]) -> float:
+    """The mean distance of neighbours in a set in random order; nan for fewer than two images."""
+    pairs = PairDistance(distance)
+    for batch in images:
+        pairs.update(batch)
+    return pairs.compute()
