@@ -45,7 +45,10 @@ def _count(names: Any) -> int:
 
 
 def verb(name: str, function: Verb) -> Callable[[], None]:
-    """Turn `function(configuration as plain Python) -> JSON-able dict` into the command `python -m medsynth.<name>`."""
+    """Turn `function(configuration as plain Python) -> JSON-able dict` into the command `python -m medsynth.<name>`.
+
+    The last part of a dotted name is its file in conf/.
+    """
 
     def command() -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -65,6 +68,11 @@ def verb(name: str, function: Verb) -> Callable[[], None]:
             sys.exit(1)
 
     return command
+
+
+def _file(name: str) -> str:
+    """metrics.encoder -> encoder: the configuration of a verb."""
+    return name.rpartition(".")[2]
 
 
 def _check_words(words: Sequence[str]) -> None:
@@ -117,7 +125,7 @@ def _compose_and_call(name: str, function: Verb) -> dict[str, Any] | None:
             errors.append(error)  # carried past Hydra, which would add lines of its own
 
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(task)()
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=_file(name))(task)()
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explain(name, error)) from error
     if errors:
@@ -220,7 +228,7 @@ def _help(name: str, overrides: list[str]) -> str:
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explain(name, error)) from error
     chosen = {g: str(o) for g, o in reversed(hydra.runtime.choices.items()) if "/" not in g}  # null becomes "None"
-    lines = [hydra.help.header, "", f"== Knobs of {name} ==", _knobs(conf_dir() / f"{name}.yaml")]
+    lines = [hydra.help.header, "", f"== Knobs of {name} ==", _knobs(conf_dir() / f"{_file(name)}.yaml")]
     if chosen:
         lines += ["", "== Groups ==", *(_choice(group, option) for group, option in chosen.items())]
         lines += [f"The knobs of others:   python -m medsynth.{name} --help {_another(*next(iter(chosen.items())))}"]
@@ -320,7 +328,7 @@ def _composed(name: str, overrides: list[str]) -> Any:
 
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return compose(name, overrides=overrides, return_hydra_config=True)
+        return compose(_file(name), overrides=overrides, return_hydra_config=True)
 
 
 def _flatten_keys(config: Any, prefix: str = "") -> list[str]:

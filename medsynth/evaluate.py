@@ -1,6 +1,6 @@
 """Judge a run or any folder of images:   python -m medsynth.evaluate run=RUN   or   real=DIR fake=DIR"""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +11,11 @@ from medsynth.errors import UserError, check_whole, say
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from medsynth.metrics.suite import Images
-    from medsynth.report import NearestPair
+    from medsynth.metrics.suite import Images, Yardstick
+    from medsynth.report import Embedding, NearestPair
     from medsynth.subjects import Subject
+
+PAIRS = 12  # of nearest images in a report
 
 
 def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,22 +102,27 @@ def _judge(
 ) -> dict[str, Any]:
     import json
 
-    from medsynth.metrics.suite import judge
+    from medsynth.metrics.suite import Yardstick
     from medsynth.report import write_report
     from medsynth.report.verdict import verdict
     from medsynth.run_directory import write_whole
 
     _make_folder(out)
-    judgement = judge(
+    _warn(subject.warnings)
+    yardstick = Yardstick(
         reference=subject.reference,
         held_out=subject.held_out,
-        fake=subject.fake,
         train=subject.train,
         unseen=subject.unseen,
+        patients=subject.patients,
         real_split=subject.real_split,
         config=config["metrics"],
         device=_device(config),
+        thorough=True,
+        origin=subject.origin,
     )
+    judgement = yardstick.judge(subject.fake)
+    _warn(judgement["warnings"])
     judgement["warnings"] += subject.warnings
     show_real = inside_run if config["real_images"] is None else config["real_images"]
     write_whole(out / "metrics.json", json.dumps(judgement, indent=2, allow_nan=False) + "\n")
@@ -127,9 +134,28 @@ def _judge(
         fake_grid=_first(subject.fake),
         nearest=nearest_pairs(subject, judgement, show_real=show_real),
         curves=curves,
+        embedding=_embedding(yardstick),
     )
     say(f"{verdict(judgement).headline}\nreport: {report}")
     return {**judgement, "metrics_json": str(out / "metrics.json"), "report": str(report)}
+
+
+def _warn(lines: Iterable[str]) -> None:
+    for line in lines:
+        say(f"warning: {line}")
+
+
+def _embedding(yardstick: "Yardstick") -> "Embedding | None":
+    """Real and synthetic features of the first extractor along the main axes of the real ones; None without spread."""
+    from medsynth.metrics.embedding import principal_axes
+    from medsynth.report import Embedding
+
+    real, fake, name = yardstick.reference, yardstick.synthetic, next(iter(yardstick.extractors or {}), None)
+    if name is None or fake is None or min(real.count, fake.count) < 2 or real.features(name).shape[1] < 3:
+        return None
+    basis = principal_axes(real.moments[name])
+    shares = basis.explained()
+    return Embedding(basis.project(real.features(name)), basis.project(fake.features(name)), shares, extractor=name)
 
 
 def _make_folder(out: Path) -> None:
@@ -145,21 +171,28 @@ def _make_folder(out: Path) -> None:
 
 
 def nearest_pairs(subject: "Subject", judgement: Mapping[str, Any], *, show_real: bool) -> "list[NearestPair]":
-    """The closest pairs that a judgement names, as images."""
+    """The pairs that a judgement names, as images: likely duplicates first, then the closest others."""
     from medsynth.metrics.entries import find
     from medsynth.metrics.nearest import COPY_DISTANCE
     from medsynth.report import NearestPair
 
-    found = find(judgement, "nearest_train")
+    flagged, close = find(judgement, "duplicates"), find(judgement, "nearest_train")
+    named = {}  # by number of the synthetic image: its pair, whether it is a copy, whether it was flagged
+    certain = flagged["copies"] if flagged else 0
+    for place, pair in enumerate(flagged["pairs"] if flagged else ()):
+        named[pair["fake"]] = pair, place < certain, True  # the nearest come first, and the nearest are the copies
+    for pair in close["pairs"] if close else ():
+        named.setdefault(pair["fake"], (pair, pair["distance"] < COPY_DISTANCE, False))
     return [
         NearestPair(
             fake=subject.show_fake(pair["fake"]),
             train=subject.show_train(pair["train"]) if show_real else None,
             distance=pair["distance"],
             name=subject.fake_name(pair["fake"]),
-            is_copy=pair["distance"] < COPY_DISTANCE,
+            is_copy=is_copy,
+            is_flagged=is_flagged,
         )
-        for pair in (found["pairs"] if found else ())
+        for pair, is_copy, is_flagged in islice(named.values(), PAIRS)
     ]
 
 
@@ -177,7 +210,7 @@ def _device(config: Mapping[str, Any]) -> Any:
     """A GPU for extractors that are worth it."""
     import torch
 
-    heavy = "inception" in config["metrics"]["extractors"]
+    heavy = {"inception", "own"} & set(config["metrics"]["extractors"])
     return torch.device("cuda") if heavy and torch.cuda.is_available() else None
 
 

@@ -22,10 +22,11 @@ from medsynth.data.picture import BadImage
 from medsynth.data.prepare_pack import prepare_pack
 from medsynth.data.render import Decoder, decode
 from medsynth.data.sources.source import is_image, last_number, walk_files, without_masks
-from medsynth.errors import UserError, say
+from medsynth.errors import UserError
 from medsynth.metrics.halves import halves
+from medsynth.metrics.origin import Origin
 from medsynth.metrics.real import real_halves, real_sets
-from medsynth.metrics.suite import Images
+from medsynth.metrics.suite import Images, Patients
 from medsynth.sampling import synthesise
 from medsynth.seeds import fold
 
@@ -37,9 +38,10 @@ FEW_GROUPS = 50  # patients below which two halves of a training set are visibly
 class Subject:
     """Image sets to judge, and how to look at single images of them.
 
-    reference, held_out, train, unseen, fake: as `medsynth.metrics.suite.judge` takes them.
+    reference, held_out, train, unseen, patients, fake: as `medsynth.metrics.suite.judge` takes them.
     real_split: what the real images are. show_fake, show_train: the image of that number in `fake` and `train`.
     fake_name: how image number k of `fake` is called. warnings: what a reader must know about the sets.
+    origin: the pack of the real images; None for folders.
     """
 
     reference: Images
@@ -47,11 +49,13 @@ class Subject:
     train: Images | None
     unseen: Images | None
     fake: Images
+    patients: Patients
     real_split: str
     show_fake: Callable[[int], Float[Tensor, "c h w"]]
     show_train: Callable[[int], Float[Tensor, "c h w"]]
     fake_name: Callable[[int], str]
     warnings: list[str] = field(default_factory=list)
+    origin: Origin | None = None
 
 
 # ------------------------------------------------------------------------------------------------------- runs
@@ -100,12 +104,14 @@ def run_subject(loaded: LoadedRun, pack: Pack, *, count: int, seed: int, batch_s
         held_out=sets.held_out,
         train=sets.train,
         unseen=sets.unseen,
+        patients=sets.patients,
         fake=fake,
         real_split="train",
         show_fake=fake.image,
         show_train=lambda number: pack.tensor(train[number : number + 1])[0],
         fake_name=lambda number: f"number {number}",
         warnings=warnings,
+        origin=sets.origin,
     )
 
 
@@ -164,7 +170,10 @@ def folder_subject(
         listed[key], rejected = readable(listed[key], decoder)
         warnings += [f"{key}: {line}" for line in rejected]
         if len(listed[key]) < 2:
-            raise UserError(f"{key}={named[key]} holds {len(listed[key])} readable images; judging needs at least 2")
+            why = f" ({rejected[0]})" if rejected else ""
+            raise UserError(
+                f"{key}={named[key]} holds {len(listed[key])} readable images; judging needs at least 2{why}"
+            )
     reals, fakes = listed["real"], shuffled(listed["fake"], seed)
     labels, groups = blocks(reals)
     a, b = halves(groups, labels, seed=seed)
@@ -176,6 +185,7 @@ def folder_subject(
         held_out=FileBatches([reals[i] for i in b[:n]], decoder) if len(b) else None,
         train=FileBatches(reals, decoder),
         unseen=FileBatches(listed["unseen"], decoder) if unseen else None,
+        patients=Patients(),
         fake=FileBatches(fakes[:n], decoder),
         real_split=real.name,
         show_fake=lambda number: read(fakes[number], decoder),
@@ -225,7 +235,6 @@ def readable(paths: Sequence[Path], decoder: Decoder) -> tuple[list[Path], list[
             good.append(path)
         except BadImage as reason:
             lines.append(f"{path} was left out: {reason}")
-            say(f"warning: {lines[-1]}")
     return good, lines
 
 

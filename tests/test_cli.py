@@ -70,7 +70,7 @@ def test_a_mistake_is_one_line_with_status_2_and_leaves_nothing(overrides: list[
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("verb", ["train", "generate", "evaluate", "prepare"])
+@pytest.mark.parametrize("verb", ["train", "generate", "evaluate", "prepare", "metrics.encoder"])
 def test_help_shows_every_knob_on_stdout_without_torch(verb: str):
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", f"medsynth.{verb}", "--help"],
@@ -105,6 +105,7 @@ def knobs_of(name: str) -> list[str]:
             "== model",
         ),
         ("generate", [], ["generate"], "== Groups"),
+        ("metrics.encoder", [], ["encoder", "data/kidney_ct"], "== model"),
     ],
 )
 def test_help_shows_the_chosen_files_with_their_comments(
@@ -174,6 +175,7 @@ def test_importing_medsynth_imports_nothing_heavy():
         ("generate", ["run=nowhere"], "run=nowhere"),
         ("evaluate", [], "give either run=RUN, or real=DIR and fake=DIR"),
         ("train", ["data.root=nowhere"], "data.phantom=true"),
+        ("metrics.encoder", ["accelerator=tpu"], "medsynth.metrics.encoder: accelerator=tpu is unknown"),
     ],
 )
 def test_other_verbs_say_what_is_missing(verb: str, overrides: list[str], words: str):

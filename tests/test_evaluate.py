@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from markupsafe import escape
 from PIL import Image
 
 from medsynth.errors import UserError
@@ -93,6 +94,38 @@ def test_a_planted_copy_is_found_among_all_real_images(tmp_path):
     assert answer["copies"] == 1
     assert answer["n_train"] == 40
     assert answer["pairs"][0]["distance"] == 0
+
+
+def test_a_mirrored_copy_is_flagged_and_shown_first(tmp_path):
+    config = folders(tmp_path, real=40)
+    original = np.asarray(Image.open(tmp_path / "real" / "Cyst" / "slice (37).png"))
+    Image.fromarray(original[:, ::-1].copy()).save(tmp_path / "fake" / "synthetic" / "slice (3).png")
+    answer = evaluate({**config, "unseen": str(write_images(tmp_path / "unseen", 9, seed=3))})
+    assert answer["nearest_train_12"]["copies"] == 0
+    assert answer["duplicates_12"]["copies"] == 1
+    page = (tmp_path / "fake-evaluation" / "report.html").read_text()
+    gallery = page[page.index('class="pairs') :]
+    assert gallery.index("slice (3).png") < gallery.index('class="tag copy"') < gallery.index("</figure>")
+    assert "Do not share these images" in page
+
+
+def test_warnings_are_printed_stored_and_shown(tmp_path, capsys):
+    answer = evaluate({**folders(tmp_path), "metrics": {**CONFIG["metrics"], "count": 100}})
+    told = capsys.readouterr().err
+    page = (tmp_path / "fake-evaluation" / "report.html").read_text()
+    assert len(answer["warnings"]) >= 2
+    for line in answer["warnings"]:
+        assert told.count(f"warning: {line}\n") == 1
+        assert escape(line) in page
+    assert "From too few images to be sure" in told
+
+
+def test_features_are_charted_though_real_images_are_withheld(tmp_path):
+    evaluate(folders(tmp_path))
+    page = (tmp_path / "fake-evaluation" / "report.html").read_text()
+    assert "rotatable" in page
+    assert "real images: " not in page
+    assert "synthetic images: outlines" in page
 
 
 def test_reports_outside_a_run_show_no_real_image_unless_asked(tmp_path):

@@ -11,6 +11,7 @@ class Finding:
 
     value: None when it could not be computed, for `reason`.
     real: the same metric of real images against other real images.
+    interval: where the value would lie with other patients, 95 %; None where nobody asked or nothing can be said.
     levels: parts of the value by name (pyramid levels), of which `real_levels` is the real-against-real counterpart.
     resize: how images reached the extractor; None without one. extractor: its name and sha256.
     extra: further facts of this metric.
@@ -18,6 +19,7 @@ class Finding:
 
     value: float | None
     real: float | None = None
+    interval: tuple[float, float] | None = None
     reason: str | None = None
     resize: str | None = None
     extractor: Mapping[str, str] | None = None
@@ -54,6 +56,8 @@ def entry(finding: Finding, *, n_real: int, n_fake: int, real_split: str) -> dic
         "resize": finding.resize,
         "extractor": dict(finding.extractor) if finding.extractor else None,
     }
+    if finding.interval is not None:
+        made["interval"] = list(finding.interval)
     if finding.reason is not None:
         made["reason"] = finding.reason
     if finding.levels is not None:

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy import ndarray
 from torch import Tensor
 
 from medsynth.errors import UserError
@@ -12,10 +14,13 @@ from medsynth.metrics.frechet import Moments, merge, moments
 from medsynth.metrics.ms_ssim import PairSimilarity
 from medsynth.metrics.nearest import thumbnails
 from medsynth.metrics.sliced_wasserstein import PatchSample
+from medsynth.metrics.spectrum import radial_profiles
+from medsynth.metrics.statistics_cache import Arrays, moments_from_arrays, moments_to_arrays
 
 SMALLEST = 16  # pixels a side: below it a pyramid has no level and SSIM's window no place
 MOST_FEATURES = 10_000  # vectors kept for the kernel distance, a set and extractor
 CHUNK = 64  # images given to an extractor at once
+IMAGES = "images"  # the part of a measurement that needs no extractor
 
 
 class Measurement:
@@ -27,6 +32,8 @@ class Measurement:
         extractors: by name.
         like: another set: these images must have its size, and are no more than its images.
         device: where features are computed; None leaves images where they are.
+        known: parts of the same measurement made earlier, as `to_arrays` gave them: by extractor, and `IMAGES`. They
+            are not measured again; with all of them the measurement is complete and looks at no image.
     """
 
     def __init__(
@@ -37,6 +44,7 @@ class Measurement:
         extractors: Mapping[str, Extractor],
         like: "Measurement | None" = None,
         device: torch.device | None = None,
+        known: Mapping[str, Arrays] | None = None,
     ) -> None:
         self.name, self.like = name, like
         self.most = min(count, like.count) if like else count
@@ -48,20 +56,57 @@ class Measurement:
         self._patches = PatchSample(count=count)
         self.similarity = PairSimilarity()
         self._thumbnails: list[Tensor] = []
+        self._profiles: list[Tensor] = []
+        self.known: set[str] = set()
+        for part, arrays in (known or {}).items():
+            self._from_arrays(part, arrays)
+        self.complete = self.known == {IMAGES, *extractors}
+        if self.complete:
+            self.count = len(self._profiles[0])
 
     def update(self, images: Float[Tensor, "b c h w"]) -> None:
         """Measure more images. Raises UserError for mixed sizes, tiny images and values that are no numbers."""
         images = images[: self.most - self.count].detach().float()
-        if not len(images):
+        if self.complete or not len(images):
             return
         self._check(images)
         for name, extractor in self.extractors.items():
-            for chunk in images.split(CHUNK):
+            for chunk in images.split(CHUNK) if name not in self.known else ():
                 self._add_features(name, extractor(chunk.to(self.device or chunk.device)).cpu())
-        self._patches.update(images)
-        self.similarity.update(images)
-        self._thumbnails.append(thumbnails(images))
+        if IMAGES not in self.known:
+            self._patches.update(images)
+            self.similarity.update(images)
+            self._thumbnails.append(thumbnails(images))
+            self._profiles.append(radial_profiles(images).cpu())
         self.count += len(images)
+
+    def to_arrays(self, part: str) -> Arrays:
+        """What was measured by an extractor, or on `IMAGES` themselves, as `known` takes it; at least one image."""
+        if part != IMAGES:
+            return {**moments_to_arrays(self.moments[part]), "features": self.features(part).numpy()}
+        levels = {f"patches_{level}": found.numpy() for level, found in enumerate(self.patches())}
+        return {
+            **levels,
+            "sides": np.array(self.sides()),
+            "shape": np.array(self.shape),
+            "similarity": np.array(self.similarity.total),
+            "pairs": np.array(self.similarity.pairs),
+            "thumbnails": self.thumbnails().numpy(),
+            "profiles": self.profiles().numpy(),
+        }
+
+    def _from_arrays(self, part: str, arrays: Arrays) -> None:
+        self.known.add(part)
+        if part != IMAGES:
+            found = moments_from_arrays(arrays)
+            self.moments[part] = Moments(found.count, found.mean.clone(), found.scatter.clone())
+            self._features[part] = [_tensor(arrays["features"])]
+            return
+        self.shape = tuple(arrays["shape"].tolist())
+        self._patches.sides = arrays["sides"].tolist()
+        self._patches.levels = [[_tensor(arrays[f"patches_{level}"])] for level in range(len(self._patches.sides))]
+        self.similarity.total, self.similarity.pairs = arrays["similarity"].item(), arrays["pairs"].item()
+        self._thumbnails, self._profiles = [_tensor(arrays["thumbnails"])], [_tensor(arrays["profiles"])]
 
     def _check(self, images: Tensor) -> None:
         found = tuple(images.shape[1:])
@@ -97,9 +142,18 @@ class Measurement:
         """The size of each pyramid level in pixels, finest first."""
         return self._patches.sides
 
+    def profiles(self) -> Float[Tensor, "n r"]:
+        """The power spectrum of every image."""
+        return torch.cat(self._profiles)
+
     def thumbnails(self) -> Tensor:
         """Every image as a small vector."""
         return torch.cat(self._thumbnails)
+
+
+def _tensor(array: ndarray) -> Tensor:
+    # Copied to where torch would have put it: sums of vectors that start elsewhere in memory may end in other bits.
+    return torch.from_numpy(array).clone()
 
 
 def size_of(shape: Iterable[int]) -> str:

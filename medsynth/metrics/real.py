@@ -1,5 +1,7 @@
 """The real side of a run's judgement, from its pack: which images are compared with which."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,8 +12,10 @@ from jaxtyping import Int
 from numpy import ndarray
 
 from medsynth.metrics.halves import halves
+from medsynth.metrics.origin import Origin
 from medsynth.metrics.settings import settings
-from medsynth.metrics.suite import Images, Yardstick
+from medsynth.metrics.suite import Images, Patients, Yardstick
+from medsynth.seeds import fold
 
 if TYPE_CHECKING:
     from medsynth.data.pack import Pack
@@ -25,6 +29,8 @@ class RealSets:
     held_out: Images | None
     train: Images
     unseen: Images | None
+    patients: Patients
+    origin: Origin
 
 
 def real_sets(pack: "Pack", *, count: int) -> RealSets:
@@ -34,12 +40,19 @@ def real_sets(pack: "Pack", *, count: int) -> RealSets:
     """
     first, second = real_halves(pack, count=count)
     unseen = np.concatenate([pack.splits["val"], pack.splits["test"]])
+    unseen = np.random.default_rng(fold(0, "unseen")).permutation(unseen)
     return RealSets(
         reference=pack.batches(first),
         held_out=pack.batches(second) if len(second) else None,
         train=pack.batches(pack.splits["train"]),
         unseen=pack.batches(unseen) if len(unseen) else None,
+        patients=Patients(pack.patients[first], pack.patients[pack.splits["train"]], pack.patients[unseen]),
+        origin=Origin(pack.name, pack.content, _digest(first, second, unseen)),
     )
+
+
+def _digest(*indices: ndarray) -> str:
+    return hashlib.sha256(json.dumps([part.tolist() for part in indices]).encode()).hexdigest()
 
 
 def real_halves(pack: "Pack", *, count: int) -> tuple[Int[ndarray, " n"], Int[ndarray, " m"]]:
@@ -65,6 +78,8 @@ def yardstick(pack: "Pack", metrics: Mapping[str, Any], *, device: torch.device 
         held_out=sets.held_out,
         train=sets.train,
         unseen=sets.unseen,
+        patients=sets.patients,
+        origin=sets.origin,
         config=metrics,
         device=device,
     )

@@ -8,28 +8,44 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import torch
 from jaxtyping import Float
+from numpy import ndarray
 from torch import Tensor
 
 from medsynth.errors import UserError
 from medsynth.metrics import nearest as memory
+from medsynth.metrics.bootstrap import resample
+from medsynth.metrics.comparison import Draws, against_unseen, class_scores, distances, names_of, score_of
+from medsynth.metrics.copies import nearest_copy
+from medsynth.metrics.encoder.extractor import Encoder
 from medsynth.metrics.entries import Finding, entry, metric_key, scalars
 from medsynth.metrics.features import Extractor, MissingWeights
-from medsynth.metrics.frechet import frechet_distance
 from medsynth.metrics.inception import Inception
-from medsynth.metrics.kernel import kernel_distance, kernel_interval
 from medsynth.metrics.measurement import Measurement
 from medsynth.metrics.ms_ssim import betas_for
+from medsynth.metrics.origin import Origin
+from medsynth.metrics.privacy import authenticity, duplicates
 from medsynth.metrics.settings import load_extractors, settings
-from medsynth.metrics.sliced_wasserstein import pyramid_distance
+from medsynth.metrics.undefined import Undefined
 
-__all__ = ["Images", "Yardstick", "judge", "scalars"]
+__all__ = ["Images", "Patients", "Yardstick", "judge", "scalars"]
 
 Images = Iterable[Float[Tensor, "_b _c _h _w"]]  # sets, and the batches of one, differ in length
 PAIRS = 12  # closest pairs named in a nearest_train entry
+
+
+@dataclass(frozen=True)
+class Patients:
+    """Who is on the images of each set, in their order; None where nobody knows."""
+
+    reference: ndarray | None = None
+    train: ndarray | None = None
+    unseen: ndarray | None = None
 
 
 class Yardstick:
@@ -46,7 +62,12 @@ class Yardstick:
         train: all training images, in which copies are looked for; None takes `reference`.
         unseen: images of patients never trained on, whose distance to `train` is what is normal. None takes
             `held_out` when `train` is None too, else there is no such figure.
+        patients: of `reference`, `train` and `unseen`: intervals draw a patient's images together.
         device: where the features of large networks are computed; None: where the images are.
+        thorough: also intervals, the distances to unseen patients, and the search for changed copies: seconds to a
+            minute that training does not spend.
+        origin: the pack whose sets these are, as `medsynth.metrics.real.real_sets` makes them: what was measured on
+            them once is not measured again. None: nothing is kept.
     """
 
     def __init__(
@@ -58,49 +79,87 @@ class Yardstick:
         real_split: str = "train",
         train: Images | None = None,
         unseen: Images | None = None,
+        patients: Patients | None = None,
         device: torch.device | None = None,
+        thorough: bool = False,
+        origin: Origin | None = None,
     ) -> None:
         self.settings = settings(config)
         self.real_split = real_split
-        self.device = device
+        self.patients = patients or Patients()
+        self.device, self.thorough, self.origin = device, thorough, origin
         self.missing: dict[str, MissingWeights] = {}
         self.extractors: dict[str, Extractor] | None = None
-        self.reference = self._measure("real", reference, like=None)
+        self.synthetic: Measurement | None = None  # of the last thorough judgement, for charts of its features
+        self.reference = self._measure("real", reference, like=None, part="reference")
         if not self.reference.count:
             raise UserError("there are no real images to judge by")
-        self.held_out = None if held_out is None else self._measure("held-out real", held_out, like=self.reference)
-        if self.held_out is not None and not self.held_out.count:
-            self.held_out = None
-        self.calibration = _distances(self.reference, self.held_out) if self.held_out else {}
+        self.held_out: Measurement | None = None
+        if held_out is not None:
+            made = self._measure("held-out real", held_out, like=self.reference, part="held out")
+            self.held_out = made if made.count else None
+        self.calibration = distances(self.reference, self.held_out) if self.held_out else {}
         self._remember(train, unseen)
 
     def _remember(self, train: Images | None, unseen: Images | None) -> None:
+        """Every training and unseen image as a thumbnail; of the unseen ones, the first `count` measured whole."""
+        self.others = self._empty("unseen real", None, part="unseen" if self.thorough and unseen is not None else None)
+        self.unseen = self._thumbnails("unseen", unseen, whole=self.others if self.thorough else None)
         if train is None:
             self.train = self.reference.thumbnails()
-            others = self.held_out.thumbnails() if self.held_out else None
+            self.unseen = self.held_out.thumbnails() if self.held_out else None
+        elif (found := self._thumbnails("train", train)) is None:
+            raise UserError("there are no training images to look for copies in")
         else:
-            self.train = torch.cat([memory.thumbnails(batch) for batch in train])
-            parts = [memory.thumbnails(batch) for batch in unseen or ()]
-            others = torch.cat(parts) if parts else None
-        self.unseen = None if others is None else memory.nearest(others, self.train)
+            self.train = found
+        self.unseen_nearest = None if self.unseen is None else memory.nearest(self.unseen, self.train)
 
-    def _measure(self, name: str, images: Images, *, like: Measurement | None) -> Measurement:
-        made: Measurement | None = None
+    def _thumbnails(self, part: str, images: Images | None, *, whole: Measurement | None = None) -> Tensor | None:
+        """All images as thumbnails, None without any; `whole` measures them by the way."""
+        found = self.origin.recall_thumbnails(part) if self.origin and images is not None else None
+        if images is None or (found is not None and (whole is None or whole.complete)):
+            return found
+        parts = []
         for batch in images:
-            if self.extractors is None:
-                self._load(channels=batch.shape[1])
-            made = made or self._empty(name, like)
+            parts.append(memory.thumbnails(batch))
+            if whole is not None:
+                whole.update(batch)
+        if self.origin and parts:
+            self.origin.keep_thumbnails(part, torch.cat(parts))
+            if whole is not None:
+                self.origin.keep(part, whole, count=self.settings.count)
+        return torch.cat(parts) if parts else None
+
+    def _measure(self, name: str, images: Images, *, like: Measurement | None, part: str | None = None) -> Measurement:
+        """Measure the first `count` images; what is known of this part of the origin is not measured again."""
+        batches = iter(images)
+        first = next(batches, None)
+        if first is None:
+            return self._empty(name, like)
+        if self.extractors is None:
+            self._load(channels=first.shape[1])
+        made = self._empty(name, like, part=part)
+        if made.complete:
+            return made
+        for batch in chain([first], batches):
             made.update(batch)
             if made.count == made.most:
                 break
-        return made or self._empty(name, like)
+        if self.origin and part:
+            self.origin.keep(part, made, count=self.settings.count)
+        return made
 
-    def _empty(self, name: str, like: Measurement | None) -> Measurement:
-        extractors = self.extractors or {}
-        return Measurement(name, count=self.settings.count, extractors=extractors, like=like, device=self.device)
+    def _empty(self, name: str, like: Measurement | None, *, part: str | None = None) -> Measurement:
+        """A measurement that knows of this part what the origin remembers."""
+        extractors, count = self.extractors or {}, self.settings.count
+        known = None
+        if self.origin and part:
+            known = self.origin.recall(part, count=count, extractors=extractors, device=self.device)
+        return Measurement(name, count=count, extractors=extractors, like=like, device=self.device, known=known)
 
     def _load(self, *, channels: int) -> None:
-        found = load_extractors(self.settings, channels=channels)
+        trained = self.origin.encoder() if self.origin else None
+        found = load_extractors(self.settings, channels=channels, trained=trained)
         self.extractors = {name: one for name, one in found.items() if isinstance(one, Extractor)}
         self.missing = {name: one for name, one in found.items() if isinstance(one, MissingWeights)}
 
@@ -113,21 +172,39 @@ class Yardstick:
         synthetic = self._measure("synthetic", fake, like=self.reference)
         if not synthetic.count:
             raise UserError("there are no synthetic images to judge")
-        findings = {**self._compare(synthetic), **self._unavailable(), "nearest_train": self._nearest(synthetic)}
+        self.synthetic = synthetic if self.thorough else None
+        findings = {
+            **self._compare(synthetic, self._draws(synthetic) if self.thorough else None),
+            **self._unavailable(),
+            "nearest_train": self._nearest(synthetic),
+            **(self._private(synthetic) if self.thorough else {}),
+        }
+        if self.others.count:
+            for name, beside in against_unseen(self.reference, self.others, synthetic).items():
+                findings[name] = replace(findings[name], extra={**findings[name].extra, "unseen": beside})
         return self._assemble(findings, synthetic)
 
-    def _compare(self, synthetic: Measurement) -> dict[str, Finding]:
-        findings = _distances(self.reference, synthetic)
+    def _draws(self, synthetic: Measurement) -> Draws:
+        """Real patients and synthetic images drawn again and again; None where all real images are of one patient."""
+        patients = self.patients.reference
+        real = range(self.reference.count) if patients is None else patients[: self.reference.count]
+        try:
+            return resample(real, name="real"), resample(range(synthetic.count), name="synthetic")
+        except Undefined:
+            return None
+
+    def _compare(self, synthetic: Measurement, drawn: Draws) -> dict[str, Finding]:
+        findings = distances(self.reference, synthetic, drawn=drawn)
         for name, finding in findings.items():
             findings[name] = finding.beside(self.calibration.get(name))
         findings["ms_ssim"] = _diversity(synthetic).beside(_diversity(self.reference))
-        return findings
+        return findings | class_scores(self.reference, synthetic)
 
     def _unavailable(self) -> dict[str, Finding]:
-        names = [(name, distance) for name in self.missing for distance in _names_of(name)]
+        names = [(name, metric) for name in self.missing for metric in (*names_of(name).values(), *score_of(name))]
         return {
-            distance: Finding(None, reason=self.missing[name].reason, extra={"fill": self.missing[name].fill})
-            for name, distance in names
+            metric: Finding(None, reason=self.missing[name].reason, extra={"fill": self.missing[name].fill})
+            for name, metric in names
         }
 
     def _nearest(self, synthetic: Measurement) -> Finding:
@@ -139,18 +216,46 @@ class Yardstick:
             "pairs": [{"fake": f, "train": t, "distance": d} for f, t, d in found.closest(PAIRS)],
         }
         real = None
-        if self.unseen is not None:
-            real = self.unseen.distance.double().median().item()
+        if (unseen := self.unseen_nearest) is not None:
+            real = unseen.distance.double().median().item()
             extra |= {
-                "n_unseen": len(self.unseen.distance),
-                "copies_unseen": self.unseen.copies(),
-                "near": memory.near_share(found, self.unseen),
+                "n_unseen": len(unseen.distance),
+                "copies_unseen": unseen.copies(),
+                "near": memory.near_share(found, unseen),
             }
-            extra["quantiles"]["unseen"] = self.unseen.quantiles()
+            extra["quantiles"]["unseen"] = unseen.quantiles()
         side = min(memory.SIDE, *synthetic.shape[1:])
         return Finding(
             found.distance.double().median().item(), real, resize=f"{side}x{side} bilinear, antialiased", extra=extra
         )
+
+    def _private(self, synthetic: Measurement) -> dict[str, Finding]:
+        """Copies that were mirrored, moved or recoloured, and the share of images that are nobody's noisy version."""
+        if self.unseen is None or self.unseen_nearest is None:
+            reason = "no images of unseen patients to calibrate by"
+            return {name: Finding(None, reason=reason) for name in ("duplicates", "authenticity")}
+        thumbnails, channels = synthetic.thumbnails(), synthetic.shape[0]
+        copies = duplicates(
+            nearest := nearest_copy(thumbnails, self.train, channels=channels),
+            nearest_copy(self.unseen, self.train, channels=channels),
+            unseen_groups=self.patients.unseen,
+        )
+        flagged = [
+            {"fake": number, "train": int(nearest.index[number]), "distance": nearest.distance[number].item()}
+            for number in copies.flagged[:PAIRS]
+        ]
+        extra = {
+            "normal": list(copies.normal) if copies.normal else None,
+            "threshold": copies.threshold,
+            "copies": len(copies.copies),
+            "pairs": flagged,
+        }
+        sides = (memory.nearest(thumbnails, self.train), self.unseen_nearest)
+        value, real = (authenticity(side, self.train, groups=self.patients.train) for side in sides)
+        return {
+            "duplicates": Finding(copies.rate, copies.expected, extra=extra),
+            "authenticity": Finding(value, real),
+        }
 
     def _assemble(self, findings: Mapping[str, Finding], synthetic: Measurement) -> dict[str, Any]:
         counts = {"n_real": self.reference.count, "n_fake": synthetic.count}
@@ -197,38 +302,9 @@ class Yardstick:
                 )
             if isinstance(extractor, Inception) and not extractor.is_published:
                 lines.append("inception: the weights are not the published ones; FID does not compare with papers")
+            if isinstance(extractor, Encoder):
+                lines += extractor.doubts(content=self.origin.content if self.origin else None)
         return lines
-
-
-def _names_of(extractor: str) -> tuple[str, str]:
-    """The Fréchet and kernel distances of an extractor; the plain names belong to Inception."""
-    return ("fid", "kid") if extractor == "inception" else (f"frechet_{extractor}", f"kid_{extractor}")
-
-
-def _distances(first: Measurement, second: Measurement) -> dict[str, Finding]:
-    """Every distance between two measured sets."""
-    findings: dict[str, Finding] = {}
-    for name, extractor in first.extractors.items():
-        frechet, kernel = _names_of(name)
-        described = {"resize": extractor.resize, "extractor": {"name": name, "sha256": extractor.sha256}}
-        if min(first.count, second.count) < 2:
-            reason = "a set of one image has no spread"
-            findings |= {key: Finding(None, reason=reason, **described) for key in (frechet, kernel)}
-            continue
-        findings[frechet] = Finding(frechet_distance(first.moments[name], second.moments[name]), **described)
-        found = kernel_distance(first.features(name), second.features(name))
-        extra = {
-            "interval": list(kernel_interval(first.features(name), second.features(name))),
-            "deviation": found.deviation,
-            "subset_size": found.subset_size,
-        }
-        findings[kernel] = Finding(found.mean, **described, extra=extra)
-    levels = pyramid_distance(first.patches(), second.patches())
-    findings["swd"] = Finding(
-        sum(levels) / len(levels),
-        levels={str(side): level for side, level in zip(first.sides(), levels, strict=True)},
-    )
-    return findings
 
 
 def _diversity(measured: Measurement) -> Finding:
@@ -248,9 +324,11 @@ def judge(
     real_split: str = "train",
     train: Images | None = None,
     unseen: Images | None = None,
+    patients: Patients | None = None,
     device: torch.device | None = None,
+    origin: Origin | None = None,
 ) -> dict[str, Any]:
-    """Judge synthetic images in one pass over each set; see `Yardstick` for the sets and the result."""
+    """Judge synthetic images thoroughly; see `Yardstick` for the sets and the result."""
     yardstick = Yardstick(
         reference=reference,
         held_out=held_out,
@@ -258,6 +336,9 @@ def judge(
         real_split=real_split,
         train=train,
         unseen=unseen,
+        patients=patients,
         device=device,
+        thorough=True,
+        origin=origin,
     )
     return yardstick.judge(fake)

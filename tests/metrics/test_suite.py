@@ -7,8 +7,16 @@ import torch
 import torch.nn.functional as F
 
 from medsynth.errors import UserError
+from medsynth.metrics.classifier_score import class_sums, classifier_score
+from medsynth.metrics.comparison import class_scores
+from medsynth.metrics.encoder.extractor import Encoder, cached_encoder
+from medsynth.metrics.encoder.network import EncoderNetwork
 from medsynth.metrics.entries import count_name, find
+from medsynth.metrics.inception import Inception
+from medsynth.metrics.measurement import Measurement
+from medsynth.metrics.origin import Origin
 from medsynth.metrics.settings import settings
+from medsynth.metrics.statistics_cache import StatisticsCache
 from medsynth.metrics.suite import Yardstick, judge, scalars
 
 FAST = {"count": 24, "extractors": ["random"], "extractor": {"weights": None, "download": False}}
@@ -37,7 +45,9 @@ def test_counts_are_named_as_papers_do(count, name):
 @pytest.mark.parametrize(("side", "channels"), [(16, 1), (32, 3), (48, 1)])
 def test_every_metric_stands_beside_its_real_against_real_value(side, channels):
     judgement = judge(**sets(side=side, channels=channels), config=FAST)
-    keys = {"frechet_random_24", "kid_random_24", "swd_24", "ms_ssim_24", "nearest_train_24"}
+    of_features = {f"{kind}_random" for kind in ("frechet", "kid", "precision", "recall", "density", "coverage")}
+    others = {"swd", "spectrum", "ms_ssim", "nearest_train", "duplicates", "authenticity"}
+    keys = {f"{name}_24" for name in of_features | others}
     assert keys == set(judgement) - {"insufficient", "warnings", "images"} == set(scalars(judgement))
     for key in keys:
         found = judgement[key]
@@ -130,7 +140,7 @@ def test_copies_of_training_images_outside_the_reference_are_found():
 
 def test_a_yardstick_serves_many_judgements():
     data = sets()
-    yardstick = Yardstick(reference=data["reference"], held_out=data["held_out"], config=FAST)
+    yardstick = Yardstick(reference=data["reference"], held_out=data["held_out"], config=FAST, thorough=True)
     assert yardstick.judge(data["fake"]) == yardstick.judge(data["fake"]) == judge(**data, config=FAST)
 
 
@@ -188,3 +198,106 @@ def test_identical_images_are_judged():
 def test_a_wrong_metrics_group_is_refused_by_its_key(config, message):
     with pytest.raises(UserError, match=message):
         settings(config)
+
+
+# ------------------------------------------------------------------------------------------------ class scores
+
+
+def encoder_file(path, *, classes=3, facts=None):
+    network = EncoderNetwork(1, classes=classes)
+    with torch.no_grad():
+        network.class_weight.copy_(torch.randn(network.class_weight.shape, generator=torch.Generator().manual_seed(0)))
+    made = Encoder(network, class_names=("a", "b", "c")[:classes], facts=facts)
+    made.save(path)
+    return made
+
+
+def with_encoder(path):
+    return {**FAST, "extractors": ["encoder"], "extractor": {"encoder": str(path)}}
+
+
+KNOWS = {"data": "phantoms", "content": "c0ffee", "held_out": {"share": 0.9, "balanced": 0.9, "images": 50}}
+
+
+def test_an_encoder_with_classes_gives_a_score_beside_that_of_real_images(tmp_path):
+    made = encoder_file(tmp_path / "e.pt", facts=KNOWS)
+    data = sets()
+    judgement = judge(**data, config=with_encoder(tmp_path / "e.pt"))
+    found = judgement["classifier_score_encoder_24"]
+    for key, parts in (("value", "fake"), ("real_against_real", "reference")):
+        probabilities = made.probabilities(made(torch.cat(data[parts])))
+        assert found[key] == pytest.approx(classifier_score(class_sums(probabilities)).mean, rel=1e-5)
+    assert 1 < found["value"] <= 3
+    assert (found["splits"], found["split_size"]) == (10, 2)
+    assert found["extractor"] == {"name": "encoder", "sha256": made.sha256}
+    assert judgement["frechet_encoder_24"]["value"] > 0
+    assert not [line for line in judgement["warnings"] if "classifier score" in line]
+
+
+def test_real_images_are_scored_at_the_count_of_the_synthetic_ones(tmp_path):
+    encoder_file(tmp_path / "e.pt", facts=KNOWS)
+    data = sets()
+    few = {**data, "fake": [torch.cat(data["reference"])[:11]]}
+    found = judge(**few, config=with_encoder(tmp_path / "e.pt"))["insufficient"]["classifier_score_encoder_24"]
+    assert found["value"] == pytest.approx(found["real_against_real"], rel=1e-5)
+
+
+def test_an_encoder_without_classes_has_no_score(tmp_path):
+    encoder_file(tmp_path / "e.pt", classes=0, facts=KNOWS)
+    found = judge(**sets(), config=with_encoder(tmp_path / "e.pt"))["classifier_score_encoder_24"]
+    assert (found["value"], found["reason"]) == (None, "encoder was trained without labels, so it knows no classes")
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({**KNOWS, "content": "beef"}, "trained on other images (phantoms)"),
+        ({**KNOWS, "held_out": {"share": 0.6, "balanced": 0.4, "images": 50}}, "40% their class, chance 33%"),
+        ({**KNOWS, "held_out": None}, "nobody knows how well"),
+        (KNOWS, None),
+    ],
+    ids=["other data", "near chance", "no held-out labels", "fine"],
+)
+def test_an_encoder_that_does_not_know_these_images_is_warned_of(facts, words, tmp_path):
+    encoder_file(tmp_path / "e.pt", facts=facts)
+    origin = Origin("phantoms", "c0ffee", cache=StatisticsCache(tmp_path))
+    lines = judge(**sets(), config=with_encoder(tmp_path / "e.pt"), origin=origin)["warnings"]
+    found = [line for line in lines if line.startswith("encoder: ") and "do not fill" not in line]
+    assert len(found) == (words is not None)
+    assert all(words in line for line in found)
+
+
+def test_the_encoder_of_the_pack_is_found_without_a_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDSYNTH_CACHE", str(tmp_path))
+    config = {**FAST, "extractors": ["encoder"]}
+    absent = judge(**sets(), config=config, origin=Origin("phantoms", "c0ffee"))
+    assert "python -m medsynth.metrics.encoder" in absent["frechet_encoder_24"]["reason"]
+    assert absent["classifier_score_encoder_24"]["fill"].endswith("encoder-phantoms-c0ffee-s0.pt")
+    made = encoder_file(cached_encoder("phantoms", content="c0ffee"), facts=KNOWS)
+    present = judge(**sets(), config=config, origin=Origin("phantoms", "c0ffee"))
+    assert present["frechet_encoder_24"]["extractor"]["sha256"] == made.sha256
+
+
+class Pooled(torch.nn.Module):
+    """As torch-fidelity's: 8-bit images -> features, and a last layer with a bias."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = torch.nn.Linear(2048, 5)
+        torch.nn.init.normal_(self.fc.weight, std=0.02, generator=torch.Generator().manual_seed(0))
+
+    def forward(self, images):
+        return (F.interpolate(images[:, :1].float() / 255, size=(32, 64)).flatten(1),)
+
+
+def test_inception_gives_its_own_score_without_the_last_bias():
+    network = Pooled()
+    extractors = {"inception": Inception(network, sha256="0" * 64)}
+    reference, fake = (Measurement(name, count=24, extractors=extractors) for name in ("real", "synthetic"))
+    reference.update(images(24, seed=0))
+    fake.update(images(24, seed=2))
+    found = class_scores(reference, fake)["inception_score"]
+    logits = fake.features("inception") @ network.fc.weight.T
+    assert found.value == pytest.approx(classifier_score(class_sums(logits.softmax(dim=1))).mean, rel=1e-5)
+    assert found.real is not None
+    assert found.value > 1

@@ -1,0 +1,160 @@
+"""Every distance between two measured sets of images, and how far each would move with other patients."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from medsynth.metrics.bootstrap import Resample, interval
+from medsynth.metrics.classifier_score import ClassifierScore, class_sums, classifier_score
+from medsynth.metrics.encoder.extractor import Encoder
+from medsynth.metrics.entries import Finding
+from medsynth.metrics.features import Extractor
+from medsynth.metrics.frechet import frechet_deviations, frechet_distance, frechet_of_features
+from medsynth.metrics.inception import Inception
+from medsynth.metrics.kernel import kernel_deviations, kernel_distance
+from medsynth.metrics.measurement import Measurement
+from medsynth.metrics.prdc import neighbour_deviations, neighbours
+from medsynth.metrics.sliced_bootstrap import sliced_deviations
+from medsynth.metrics.sliced_wasserstein import pyramid_distance
+from medsynth.metrics.spectrum import spectrum, spectrum_deviations, spectrum_distance
+from medsynth.metrics.undefined import Undefined
+
+MANIFOLD = ("precision", "recall", "density", "coverage")
+SCORES = {"encoder": "classifier_score_encoder", "inception": "inception_score"}  # of extractors with classes
+Draws = tuple[Resample, Resample] | None  # of the first and of the second set; None: no intervals
+
+
+def names_of(extractor: str) -> dict[str, str]:
+    """The metrics of an extractor: what they are, and what they are called. Plain fid and kid belong to Inception."""
+    own = {"frechet": "fid", "kid": "kid"} if extractor == "inception" else {}
+    return {kind: own.get(kind, f"{kind}_{extractor}") for kind in ("frechet", "kid", *MANIFOLD)}
+
+
+def score_of(extractor: str) -> tuple[str, ...]:
+    """The score of an extractor's classes, if it has any."""
+    return (SCORES[extractor],) if extractor in SCORES else ()
+
+
+def monitored(extractors: Iterable[str]) -> set[str]:
+    """The metrics that name the best checkpoint: distances, of which the smallest is best."""
+    return {names_of(name)[kind] for name in extractors for kind in ("frechet", "kid")} | {"swd", "spectrum"}
+
+
+def distances(first: Measurement, second: Measurement, *, drawn: Draws = None) -> dict[str, Finding]:
+    """Every distance between two sets by name: real images first, for precision and recall have a direction."""
+    found: dict[str, Finding] = {}
+    for name, extractor in first.extractors.items():
+        described = {"resize": extractor.resize, "extractor": {"name": name, "sha256": extractor.sha256}}
+        for kind, finding in _of_features(first, second, name, drawn).items():
+            found[names_of(name)[kind]] = replace(finding, **described)
+    return found | {"swd": _sliced(first, second, drawn), "spectrum": _defined(lambda: _spectrum(first, second, drawn))}
+
+
+def class_scores(real: Measurement, fake: Measurement) -> dict[str, Finding]:
+    """How certain and varied the classes of synthetic images are, beside real images' at the same count."""
+    found: dict[str, Finding] = {}
+    n = min(real.count, fake.count)
+    for name, extractor in fake.extractors.items():
+        for score in score_of(name):
+            described = {"resize": extractor.resize, "extractor": {"name": name, "sha256": extractor.sha256}}
+            value = _class_score(extractor, fake.features(name)[:n])
+            if value is None:
+                found[score] = Finding(None, reason=f"{name} was trained without labels, so it knows no classes")
+                continue
+            of_real = _class_score(extractor, real.features(name)[:n])
+            extra = {"deviation": value.deviation, "splits": value.splits, "split_size": value.smallest}
+            found[score] = Finding(value.mean, of_real.mean if of_real else None, extra=extra, **described)
+    return found
+
+
+def _class_score(extractor: Extractor, features: Tensor) -> ClassifierScore | None:
+    """None for an extractor without classes."""
+    match extractor:
+        case Encoder(class_names=names) if names:
+            probabilities = extractor.probabilities(features)
+        case Inception():
+            # What torch-fidelity calls logits_unbiased and takes the score from: its last layer's product, no bias.
+            weight = extractor.network.get_parameter("fc.weight").detach().cpu()
+            probabilities = (features @ weight.T).double().softmax(dim=1)
+        case _:
+            return None
+    return classifier_score(class_sums(probabilities))
+
+
+def against_unseen(reference: Measurement, unseen: Measurement, fake: Measurement) -> dict[str, dict[str, Any]]:
+    """How far synthetic images are from unseen patients', and how far training images are, at equal counts.
+
+    A generator that knows its training patients alone comes closer to them than to new ones.
+
+    Returns:
+        By name of the metric: `value`, `real` (of the training images) and `n`, the images a side.
+    """
+    n = min(reference.count, unseen.count, fake.count)
+    found: dict[str, dict[str, Any]] = {}
+    for name in reference.extractors if n > 1 else ():
+        real, others, synthetic = (side.features(name)[:n] for side in (reference, unseen, fake))
+        for kind, measure in (("frechet", frechet_of_features), ("kid", _kernel_value)):
+            value, of_real = measure(others, synthetic), measure(others, real)
+            found[names_of(name)[kind]] = {"value": value, "real": of_real, "n": n}
+    return found
+
+
+def _kernel_value(first: Tensor, second: Tensor) -> float:
+    return kernel_distance(first, second).mean
+
+
+def _of_features(first: Measurement, second: Measurement, name: str, drawn: Draws) -> dict[str, Finding]:
+    if min(first.count, second.count) < 2:
+        return dict.fromkeys(names_of(name), Finding(None, reason="a set of one image has no spread"))
+    real, fake = first.features(name), second.features(name)
+    few = min(first.count, second.count) <= real.shape[1]
+    moments = first.moments[name], second.moments[name]
+    distance = frechet_of_features(real, fake) if few else frechet_distance(*moments)
+    around = drawn and interval(distance, frechet_deviations(real, fake, *drawn), least=0.0)
+    frechet = Finding(distance, interval=around)
+    found = kernel_distance(real, fake)
+    extra = {"deviation": found.deviation, "subset_size": found.subset_size}
+    around = drawn and interval(found.mean, kernel_deviations(real, fake, *drawn))
+    kernel = Finding(found.mean, interval=around, extra=extra)
+    return {"frechet": frechet, "kid": kernel, **_manifold(real, fake, drawn)}
+
+
+def _manifold(real: Tensor, fake: Tensor, drawn: Draws) -> dict[str, Finding]:
+    try:
+        found = neighbours(real, fake)
+    except Undefined as undefined:
+        return dict.fromkeys(MANIFOLD, Finding(None, reason=undefined.reason))
+    moved = neighbour_deviations(real, fake, *drawn) if drawn else {}
+    made = {}
+    for kind in MANIFOLD:
+        value, most = getattr(found, kind), float("inf") if kind == "density" else 1.0
+        around = interval(value, moved[kind], least=0.0, most=most) if drawn else None
+        made[kind] = Finding(value, interval=around, extra={"k": found.k})
+    return made
+
+
+def _sliced(first: Measurement, second: Measurement, drawn: Draws) -> Finding:
+    patches = first.patches(), second.patches()
+    levels = pyramid_distance(*patches)
+    value = sum(levels) / len(levels)
+    around = None
+    if drawn:
+        moved = [sliced_deviations(a, b, *drawn) for a, b in zip(*patches, strict=True)]
+        around = interval(value, sum(moved[1:], start=moved[0]) / len(moved), least=0.0)
+    named = {str(side): level for side, level in zip(first.sides(), levels, strict=True)}
+    return Finding(value, levels=named, interval=around)
+
+
+def _spectrum(first: Measurement, second: Measurement, drawn: Draws) -> Finding:
+    profiles = first.profiles(), second.profiles()
+    value = spectrum_distance(*map(spectrum, profiles))
+    return Finding(value, interval=drawn and interval(value, spectrum_deviations(*profiles, *drawn), least=0.0))
+
+
+def _defined(make: Callable[[], Finding]) -> Finding:
+    try:
+        return make()
+    except Undefined as undefined:
+        return Finding(None, reason=undefined.reason)
