@@ -17,7 +17,8 @@ def test_a_wheel_carries_its_configuration_and_runs_in_another_folder(tmp_path: 
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         archive.extractall(tmp_path / "site")
-    assert {"medsynth/conf/train.yaml", "medsynth/conf/model/wgan_gp.yaml", "medsynth/report/template.html"} <= names
+    assert {"medsynth/conf/train.yaml", "medsynth/conf/model/wgan_gp.yaml"} <= names
+    assert {f"medsynth/report/{name}" for name in ("template.html", "embedding.css", "rotate.js")} <= names
     assert not any(name.startswith(("tests/", "conf/", "benchmarks/")) for name in names)
     done = subprocess.run(
         [sys.executable, "-m", "medsynth.train", "--cfg", "job", "model=dcgan"],

@@ -15,10 +15,23 @@ from torch import Tensor
 
 from medsynth.metrics.entries import entries, find
 from medsynth.report.charts import line_chart, ratio_strip, spread_chart
+from medsynth.report.embedding_charts import (
+    Embedding,
+    density_charts,
+    density_matrix,
+    edge_sheets,
+    rotating_scatter,
+    scatter_chart,
+    script,
+    style,
+)
 from medsynth.report.verdict import number, verdict
+from medsynth.report.wordings import features_of, wording
 from medsynth.viz.grid import grid
 
 FILE = "report.html"
+SAME = "For the reason above."
+EDGES = 8  # images of each side shown with their edges
 
 
 @dataclass(frozen=True)
@@ -26,8 +39,9 @@ class NearestPair:
     """A synthetic image beside its nearest training image.
 
     fake, train: (c, h, w) in [-1, 1]; train is None where real images must not be shown.
-    distance: root mean square difference as a share of the grey range, 0 to 1.
-    name: of the synthetic image. is_copy: are they the same picture?
+    distance: 0 to 1, root mean square difference as a share of the grey range, or `nearest_copy`'s when flagged.
+    name: of the synthetic image. is_copy: are they the same picture, if mirrored, moved or recoloured?
+    is_flagged: are they closer than unseen patients' images hardly ever are?
     """
 
     fake: Float[Tensor, "c h w"]
@@ -35,28 +49,7 @@ class NearestPair:
     distance: float
     name: str
     is_copy: bool
-
-
-@dataclass(frozen=True)
-class Wording:
-    """How a metric is called in a report, what it tells, and which direction is better."""
-
-    title: str
-    tells: str
-    better: str = "lower is closer to real"
-
-
-WORDINGS = {
-    "fid": Wording("Fréchet inception distance (FID)", "Features of a network trained on photographs."),
-    "kid": Wording("Kernel inception distance (KID)", "As FID, without its bias for few images."),
-    "frechet_random": Wording("Fréchet distance, random features", "Texture, brightness and layout as one Gaussian."),
-    "kid_random": Wording("Kernel distance, random features", "The same features, unbiased for few images."),
-    "swd": Wording("Sliced Wasserstein distance ×10³", "Patches: the finest level is sharpness, the coarsest anatomy."),
-    "ms_ssim": Wording("MS-SSIM between pairs", "How alike two images of one set are.", "near the real value is best"),
-    "nearest_train": Wording(
-        "Distance to the nearest training image", "Root mean square, as a share of the grey range.", "near 0 is a copy"
-    ),
-}
+    is_flagged: bool = False
 
 
 def write_report(
@@ -68,6 +61,7 @@ def write_report(
     fake_grid: Float[Tensor, "b c h w"],
     nearest: Sequence[NearestPair] = (),
     curves: Sequence[Mapping[str, Any]] = (),
+    embedding: Embedding | None = None,
 ) -> Path:
     """Write `folder`/report.html, whole or not at all, and return its path.
 
@@ -78,6 +72,7 @@ def write_report(
         fake_grid: synthetic images to look at.
         nearest: synthetic images and their nearest training images, closest first.
         curves: rows of metrics.jsonl.
+        embedding: features of real and synthetic images along at least three axes; None: no such charts.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files("medsynth.report").joinpath("template.html").read_text("utf-8"))
@@ -87,14 +82,21 @@ def write_report(
         reproduce=run_facts["reproduce"],
         verdict=verdict(judgement),
         rows=table_rows(judgement),
+        has_unseen=any("unseen" in entry for entry in entries(judgement).values()),
         images=judgement["images"],
         warnings=judgement["warnings"],
         real=None if real_grid is None else {"uri": grid_uri(real_grid), "count": len(real_grid)},
         fake={"uri": grid_uri(fake_grid), "count": len(fake_grid)},
+        edges=[
+            {"side": side, "sheets": None if images is None else _edges(images)}
+            for side, images in (("real", real_grid), ("synthetic", fake_grid))
+        ],
+        embedding=_embedding(embedding),
         charts=curve_charts(curves, judgement),
         spread=_spread(judgement),
         pairs=[_pair(pair) for pair in nearest],
         pairs_have_real=any(pair.train is not None for pair in nearest),
+        pairs_flagged=any(pair.is_flagged for pair in nearest),
     )
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE
@@ -105,40 +107,60 @@ def write_report(
 
 
 def table_rows(judgement: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row a metric, and one below it for each of its parts."""
-    rows = []
+    """A row a metric, and one below it for each of its parts and for its distance to unseen patients."""
+    rows, told = [], set()
     for key, entry in entries(judgement).items():
-        wording = WORDINGS.get(key.rpartition("_")[0], Wording(key, ""))
-        rows.append(_row(key, entry, wording) | {"insufficient": key in judgement["insufficient"]})
-        for name, part in entry.get("levels", {}).items():
-            rows.append(_level(name, part))
+        name = (entry["extractor"] or {}).get("name")
+        rows.append(
+            _row(key, entry, tell_extractor=name not in told) | {"insufficient": key in judgement["insufficient"]}
+        )
+        told |= {name} - {None}
+        if entry.get("reason") and [row for row in rows[:-1] if row.get("reason") == entry["reason"]]:
+            rows[-1]["reason"] = SAME
+        rows += [_level(f"level of {name} pixels", part) for name, part in entry.get("levels", {}).items()]
+        if (unseen := entry.get("unseen")) is not None:
+            part = {"value": unseen["value"], "real_against_real": unseen["real"]}
+            rows.append(_level(f"to unseen patients, {unseen['n']:,} images a side", part))
     return rows
 
 
-def _row(key: str, entry: Mapping[str, Any], wording: Wording) -> dict[str, Any]:
-    extractor = entry["extractor"]
-    how = [f"{extractor['name']} {extractor['sha256'][:8]}"] if extractor else []
-    how += [f"at {entry['resize']}"] if entry["resize"] else []
+def _row(key: str, entry: Mapping[str, Any], *, tell_extractor: bool) -> dict[str, Any]:
+    words, extractor, around = wording(key.rpartition("_")[0]), entry["extractor"], entry.get("interval")
+    how = [f"{extractor['name']} {extractor['sha256'][:8]}"] if extractor and tell_extractor else []
+    how += [f"at {entry['resize']}"] if entry["resize"] and tell_extractor else []
+    how += [f"within {entry['k']} neighbours"] if "k" in entry else []
     return {
         "key": key,
-        "title": wording.title,
-        "tells": wording.tells,
-        "better": wording.better,
+        "title": words.title,
+        "tells": words.tells,
+        "better": words.better,
         "value": _text(entry["value"]),
+        "interval": _range(around) if around else "",
         "real": _text(entry["real_against_real"]),
         "ratio": _text(entry["ratio"]),
         "strip": ratio_strip(entry["ratio"]),
-        "count": f"{entry['n_real']:,} / {entry['n_fake']:,}",
         "reason": entry.get("reason"),
-        "how": ", ".join(how),
+        "how": ", ".join(how + _copies(entry)),
     }
+
+
+def _copies(entry: Mapping[str, Any]) -> list[str]:
+    """What stands beside a rate of duplicates: how it varies among new patients, and how many are beyond doubt."""
+    if "threshold" not in entry:
+        return []
+    normal = [f"new patients: {_range(entry['normal'])}"] if entry["normal"] else []
+    return [*normal, f"beyond doubt: {entry['copies']:,}"]
 
 
 def _level(name: str, part: Mapping[str, float | None]) -> dict[str, Any]:
     value, real = part["value"], part["real_against_real"]
-    ratio = value / real if value is not None and real else None
+    ratio = value / real if value is not None and value >= 0 and real is not None and real > 0 else None
     texts = {"value": _text(value), "real": _text(real), "ratio": _text(ratio)}
-    return {"level": f"level of {name} pixels", "strip": ratio_strip(ratio), **texts}
+    return {"level": name, "strip": ratio_strip(ratio), **texts}
+
+
+def _range(ends: Sequence[float]) -> str:
+    return " to ".join(map(number, ends))
 
 
 def _text(value: float | None) -> str:
@@ -172,6 +194,24 @@ def _spread(judgement: Mapping[str, Any]) -> Any:
     return spread_chart(rows, title="distance to the nearest training image")
 
 
+def _edges(images: Float[Tensor, "b c h w"]) -> dict[str, str]:
+    return {name: png_uri(sheet) for name, sheet in edge_sheets(images[:EDGES], columns=EDGES // 2).items()}
+
+
+def _embedding(shown: Embedding | None) -> dict[str, Any] | None:
+    if shown is None:
+        return None
+    return {
+        "features": features_of(shown.extractor),
+        "scatter": scatter_chart(shown),
+        "rotating": rotating_scatter(shown),
+        "densities": density_charts(shown),
+        "matrix": density_matrix(shown),
+        "style": style(),
+        "script": script(),
+    }
+
+
 def _pair(pair: NearestPair) -> dict[str, Any]:
     return {
         "fake": image_uri(pair.fake),
@@ -179,6 +219,7 @@ def _pair(pair: NearestPair) -> dict[str, Any]:
         "distance": number(pair.distance),
         "name": pair.name,
         "is_copy": pair.is_copy,
+        "is_flagged": pair.is_flagged,
     }
 
 

@@ -15,6 +15,8 @@ CLOSE, APART = 2.0, 10.0
 LESS_VARIED, COLLAPSED, MORE_VARIED = 1.15, 1.5, 0.8
 NEAR_SHARE = 0.05  # of synthetic images nearer to a training image than 99 % of unseen real ones
 
+SAME = 0.01  # distance of changed copies: where unseen patients' images already lie below it, no copy is telling
+
 
 @dataclass(frozen=True)
 class Point:
@@ -38,7 +40,14 @@ def verdict(judgement: Mapping[str, Any]) -> Verdict:
     """Read the verdict off a judgement's figures."""
     points = [fidelity(judgement), diversity(judgement), memorisation(judgement), evidence(judgement)]
     tones: dict[str, Tone] = {point.aspect: point.tone for point in points}
-    return Verdict(*_headline(tones), points)
+    headline, tone = _headline(tones)
+    if tone != "unknown" and _all_insufficient(judgement) and tones["Memorisation"] != "poor":
+        headline = f"From too few images to be sure: {headline[0].lower()}{headline[1:]}"
+    return Verdict(headline, tone, points)
+
+
+def _all_insufficient(judgement: Mapping[str, Any]) -> bool:
+    return set(judgement["insufficient"]) == set(entries(judgement))
 
 
 def _headline(tones: Mapping[str, Tone]) -> tuple[str, Tone]:
@@ -62,12 +71,12 @@ def _headline(tones: Mapping[str, Tone]) -> tuple[str, Tone]:
 
 
 def fidelity(judgement: Mapping[str, Any]) -> Point:
-    """By the Fréchet distance, Inception's if there is one, and the worst level of the sliced Wasserstein distance.
+    """By a Fréchet distance, Inception's if there is one, and the worst level of the sliced Wasserstein distance.
 
     A level by itself, because sets of few patients differ so much in anatomy that the mean would hide a blur.
     """
     ratios = {}
-    frechet = find(judgement, "fid", "frechet_random")
+    frechet = find(judgement, "fid", "frechet_random", "frechet_encoder", "frechet_own")
     if frechet and frechet["ratio"] is not None:
         ratios["Fréchet distance"] = frechet["ratio"]
     for side, level in ((find(judgement, "swd") or {}).get("levels") or {}).items():
@@ -102,15 +111,26 @@ def diversity(judgement: Mapping[str, Any]) -> Point:
 
 
 def memorisation(judgement: Mapping[str, Any]) -> Point:
-    """By copies of training images, and by the share of images that lie closer to them than unseen real ones do."""
+    """By copies of training images, changed ones too, and by how many lie closer to them than unseen images do."""
     found = find(judgement, "nearest_train")
     if not found:
         return Point("Memorisation", "unknown", "No training images were at hand to look for copies in.")
+    changed = find(judgement, "duplicates")
     copies, total = found["copies"], found["n_fake"]
     looked = f"{found['n_train']:,} training images"
     expected = found.get("copies_unseen", 0) / max(1, found.get("n_unseen", 1))
-    if copies / total > 2 * expected:
+    is_exact = copies / total > 2 * expected
+    is_telling = changed is not None and changed["threshold"] > SAME
+    if changed and is_telling and changed["copies"] > (copies if is_exact else 0):
+        text = (
+            f"{changed['copies']:,} of {total:,} synthetic images copy one of {looked}, mirrored, moved or recoloured "
+            "copies included."
+        )
+        return Point("Memorisation", "poor", text)
+    if is_exact:
         return Point("Memorisation", "poor", f"{copies:,} of {total:,} synthetic images copy one of {looked}.")
+    if changed:
+        return _closeness(changed, looked)
     if "near" not in found:
         text = (
             f"None of {total:,} synthetic images copies one of {looked}; there were no unseen patients to calibrate by."
@@ -122,12 +142,28 @@ def memorisation(judgement: Mapping[str, Any]) -> Point:
     return Point("Memorisation", "good", f"No more copies than among unseen patients; {share} lie unusually close.")
 
 
+def _closeness(changed: Mapping[str, Any], looked: str) -> Point:
+    """By the rate of likely duplicates against the highest that new patients reach."""
+    normal, share = changed["normal"], f"{changed['value']:.1%} of {changed['n_fake']:,} synthetic images"
+    most = normal[1] if normal else NEAR_SHARE
+    beside = (
+        f"among new patients it is up to {normal[1]:.1%}" if normal else f"up to {NEAR_SHARE:.0%} is taken as chance"
+    )
+    if changed["value"] > most:
+        text = f"{share} lie closer to one of {looked} than 99% of unseen patients' do; {beside}."
+        return Point("Memorisation", "mixed", text)
+    return Point("Memorisation", "good", f"No copy of one of {looked}; {share} lie unusually close, {beside}.")
+
+
 def evidence(judgement: Mapping[str, Any]) -> Point:
     """By how many images there were."""
     facts = judgement["images"]
     counts = f"{facts['n_real']:,} real and {facts['n_fake']:,} synthetic images"
     if judgement["insufficient"]:
-        text = f"{counts} instead of {facts['count']:,} each: compare only with figures of as many images."
+        which = (
+            "No figure has the images it needs" if _all_insufficient(judgement) else "Some figures have too few images"
+        )
+        text = f"{which}: {counts} instead of {facts['count']:,} each. Compare only with figures of as many images."
         return Point("Evidence", "mixed", text)
     nulls = sum(entry["value"] is None for entry in entries(judgement).values())
     missing = f"; {nulls} metrics could not be computed" if nulls else ""

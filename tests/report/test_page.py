@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from medsynth.metrics.suite import judge
-from medsynth.report import NearestPair, write_report
+from medsynth.report import Embedding, NearestPair, write_report
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 SVG_LEAVES = {"line", "circle", "rect", "polyline", "path"}
@@ -103,11 +103,63 @@ def test_a_copy_is_marked_as_one(tmp_path, judgement):
     assert ("span", {"class": "tag copy"}) in page.tags
 
 
+def test_flagged_pairs_are_marked(tmp_path, judgement):
+    pairs = [NearestPair(images(1, seed=2)[0], None, 0.1, "number 4", False, True)]
+    page = Page(report(tmp_path, judgement, nearest=pairs))
+    assert ("span", {"class": "tag copy"}) not in page.tags
+    assert "flagged ones first" in page.text
+    assert "too close" in page.text
+
+
+def test_intervals_and_unseen_patients_stand_beside_the_values(tmp_path):
+    found = judge(
+        reference=[images(12, seed=0)],
+        held_out=[images(12, seed=1)],
+        fake=[images(12, seed=2)],
+        train=[images(12, seed=0)],
+        unseen=[images(8, seed=3)],
+        config={"count": 12, "extractors": ["random"]},
+    )
+    found["kid_random_12"] |= {"value": 0.123, "interval": [0.111, 0.222]}
+    found["duplicates_12"] |= {"normal": [0.0, 0.25], "copies": 3}
+    text = " ".join(Page(report(tmp_path, found)).text.split())
+    assert "0.111 to 0.222" in text
+    assert "to unseen patients, 8 images a side" in text
+    assert "new patients: 0 to 0.250, beyond doubt: 3" in text
+    for title in ("Precision", "Recall", "Density", "Coverage"):
+        assert f"{title}, random features" in text
+
+
+def test_warnings_are_on_the_page(tmp_path, judgement):
+    text = Page(report(tmp_path, {**judgement, "warnings": ["few patients"]})).text
+    assert "few patients" in text
+
+
+def test_an_embedding_brings_its_charts_and_the_script_that_turns_them(tmp_path, judgement):
+    points = torch.randn(2, 12, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    html = report(tmp_path, judgement, embedding=Embedding(*points, shares=(0.5, 0.2, 0.1), extractor="random"))
+    assert html.count("<script>") == html.count("</script>") == 1
+    assert html.count('class="cloud') >= 4
+    assert "rotatable" in html
+    assert "Each image is a point: its random features" in html
+    assert not re.search(r"https?://|@import|<link|url\(", html)
+
+
+def test_edges_stand_under_the_rule_of_real_images(tmp_path, judgement):
+    alts = [a["alt"] for tag, a in Page(report(tmp_path, judgement)).tags if tag == "img"]
+    assert sum(alt.startswith("real images: ") for alt in alts) == 3
+    alts = [a["alt"] for tag, a in Page(report(tmp_path, judgement, real_grid=None)).tags if tag == "img"]
+    assert sum(alt.startswith("real images: ") for alt in alts) == 0
+    assert sum(alt.startswith("synthetic images: ") for alt in alts) == 3
+
+
 def test_real_images_can_be_withheld(tmp_path, judgement):
     withheld = [NearestPair(images(1, seed=2)[0], None, 0.01, "number 3", False)]
     page = Page(report(tmp_path, judgement, real_grid=None, nearest=withheld))
     assert "shown only in reports inside a run directory" in page.text
-    assert len([tag for tag, _ in page.tags if tag == "img"]) == 2
+    shown = [attributes["alt"] for tag, attributes in page.tags if tag == "img"]
+    assert len(shown) == 5
+    assert all("synthetic" in alt for alt in shown)
 
 
 def test_nulls_and_few_images_say_why(tmp_path, monkeypatch):
@@ -119,7 +171,9 @@ def test_nulls_and_few_images_say_why(tmp_path, monkeypatch):
         config={"count": 100, "extractors": ["inception"]},
     )
     text = Page(report(tmp_path, found, nearest=[], curves=[])).text
-    assert "Not computed. no Inception weights" in " ".join(text.split())
+    told = " ".join(text.split())
+    assert told.count("Not computed. no Inception weights") == 1
+    assert told.count("Not computed. For the reason above.") >= 5
     assert "too few images" in text
     assert "No overall verdict" in text
 

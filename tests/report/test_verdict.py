@@ -42,7 +42,9 @@ def judgement(*, frechet=1.2, swd=1.1, ms_ssim=1.0, copies=0, near=0.01, enough=
         ({"copies": 3}, "poor", "copy training images"),
         ({"copies": 3, "swd": 50.0}, "poor", "copy training images"),
         ({"near": 0.3}, "mixed", "suspiciously"),
-        ({"enough": False}, "mixed", "with reservations"),
+        ({"enough": False}, "mixed", "From too few images to be sure: the synthetic images are close"),
+        ({"enough": False, "swd": 50.0}, "poor", "From too few images to be sure: the synthetic images are still far"),
+        ({"enough": False, "copies": 3}, "poor", "Do not share these images"),
         ({"calibrated": False}, "unknown", "No overall verdict"),
     ],
 )
@@ -65,6 +67,46 @@ def test_copies_no_more_frequent_than_among_unseen_patients_are_no_alarm():
     figures = judgement(copies=2)
     figures["nearest_train_256"]["copies_unseen"] = 1
     assert {p.aspect: p.tone for p in verdict(figures).points}["Memorisation"] == "good"
+
+
+def duplicates(rate, *, copies=0, normal=(0.0, 0.05), threshold=0.2):
+    figures = judgement()
+    entry = {**figures["swd_256"], "value": rate, "copies": copies, "normal": normal, "threshold": threshold}
+    figures["duplicates_256"] = entry
+    return next(point for point in verdict(figures).points if point.aspect == "Memorisation")
+
+
+def test_a_changed_copy_counts_as_a_copy():
+    point = duplicates(0.004, copies=1)
+    assert point.tone == "poor"
+    assert "1 of 256 synthetic images copy one of 500 training images, mirrored" in point.text
+
+
+@pytest.mark.parametrize(
+    ("rate", "normal", "tone"),
+    [(0.04, (0.0, 0.05), "good"), (0.06, (0.0, 0.05), "mixed"), (0.04, None, "good"), (0.06, None, "mixed")],
+)
+def test_likely_duplicates_are_held_against_new_patients(rate, normal, tone):
+    point = duplicates(rate, normal=normal)
+    assert point.tone == tone
+    assert f"{rate:.1%} of 256" in point.text
+
+
+def test_copies_tell_nothing_where_unseen_images_are_copies_too():
+    assert duplicates(0.04, copies=4, threshold=0.001).tone == "good"
+
+
+def test_duplicates_that_could_not_be_computed_fall_back_to_plain_copies():
+    assert duplicates(None).text == duplicates_absent().text
+
+
+def duplicates_absent():
+    return next(point for point in verdict(judgement()).points if point.aspect == "Memorisation")
+
+
+def test_evidence_says_when_no_figure_has_its_images():
+    points = {point.aspect: point for point in verdict(judgement(enough=False)).points}
+    assert points["Evidence"].text.startswith("No figure has the images it needs: 256 real")
 
 
 @pytest.mark.parametrize(
