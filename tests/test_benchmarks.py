@@ -17,6 +17,7 @@ from torch import Tensor
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
+import evaluate  # noqa: E402
 import feed  # noqa: E402
 import gpu  # noqa: E402
 import loop  # noqa: E402
@@ -214,6 +215,31 @@ def test_the_gpu_benchmark_runs_its_whole_course_at_the_smallest_size(data: tupl
     assert result["feed"]["images"] >= feed.BATCH
     assert any(name.startswith("val/frechet_random") for name in result["training"]["figures"])
     assert json.dumps(result)
+
+
+def test_figures_from_stored_features_are_torch_fidelitys_and_prdcs():
+    result = evaluate.stored(evaluate.Size(stored=260, stored_pairs=1))
+    assert result["largest_difference"] < 1e-6
+    assert (result["pairs"], result["features"]) == (1, 232)
+
+
+def test_a_judgement_with_remembered_real_images_is_the_same(monkeypatch: pytest.MonkeyPatch):
+    original = evaluate.metrics_config
+    monkeypatch.setattr(evaluate, "save_weights", lambda path: None)
+    monkeypatch.setattr(evaluate, "metrics_config", lambda count, weights: original(count))
+    assert evaluate.cached(evaluate.Size(cached=16, cached_pairs=1))["same"]
+
+
+def test_intervals_and_real_against_real_values_are_timed_apart():
+    result = evaluate.apart(evaluate.Size(apart=16))
+    assert result["seconds"] > 0
+    assert json.dumps(result)
+
+
+def test_a_judgement_that_takes_longer_than_its_bar_fails():
+    for ours, passed in ((1.0, True), (2.0, True), (2.1, False)):
+        result = evaluate.race(lambda ours=ours: ours, lambda: 2.0, pairs=1, bar=1.0)
+        assert (result["ours_over_other"], result["pass"]) == (ours / 2, passed)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks what happens without a GPU")

@@ -106,8 +106,13 @@ def _kernel_value(first: Tensor, second: Tensor) -> float:
 
 
 def _of_features(first: Measurement, second: Measurement, name: str, drawn: Draws) -> dict[str, Finding]:
-    if min(first.count, second.count) < 2:
-        return dict.fromkeys(names_of(name), Finding(None, reason="a set of one image has no spread"))
+    try:
+        return _of_defined_features(first, second, name, drawn)
+    except Undefined as undefined:
+        return dict.fromkeys(names_of(name), Finding(None, reason=undefined.reason))
+
+
+def _of_defined_features(first: Measurement, second: Measurement, name: str, drawn: Draws) -> dict[str, Finding]:
     real, fake = first.features(name), second.features(name)
     few = min(first.count, second.count) <= real.shape[1]
     moments = first.moments[name], second.moments[name]

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from medsynth.latent import generator
-from medsynth.metrics.bootstrap import SHARE, Resample, centred, interval, resample
+from medsynth.metrics.bootstrap import Resample, centred
 from medsynth.metrics.frechet import check_numbers, check_spread
 
 SUBSETS = 100
@@ -117,17 +117,6 @@ def _drawn_pairs(x: Tensor, drawn: Resample) -> Tensor:
     total = (((w @ kernel) * w).sum(dim=1) - w.square() @ own) * made_up + w @ own
     count = (w.sum(dim=1).square() - w.square() @ (partners + 1)) * made_up + w @ partners
     return total / count.clamp(min=1)
-
-
-def kernel_interval(
-    real: Float[Tensor, "n d"], fake: Float[Tensor, "m d"], *, share: float = SHARE, seed: int = 0
-) -> tuple[float, float]:
-    """Where `squared_mmd` of other images like these would lie, were each image a patient of its own."""
-    drawn = [
-        resample(range(len(features)), name=name, seed=seed) for name, features in (("real", real), ("fake", fake))
-    ]
-    estimate = squared_mmd(real.cpu().double(), fake.cpu().double())
-    return interval(estimate, kernel_deviations(real, fake, *drawn), share=share)
 
 
 def _subset(features: Tensor, size: int, stream: torch.Generator) -> Tensor:

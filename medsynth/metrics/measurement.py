@@ -72,7 +72,10 @@ class Measurement:
         self._check(images)
         for name, extractor in self.extractors.items():
             for chunk in images.split(CHUNK) if name not in self.known else ():
-                self._add_features(name, extractor(chunk.to(self.device or chunk.device)).cpu())
+                features = extractor(chunk.to(self.device or chunk.device)).cpu()
+                if not bool(features.isfinite().all()):
+                    raise UserError(f"metrics.extractors={name} gives NaN or infinite features of {self.name} images")
+                self._add_features(name, features)
         if IMAGES not in self.known:
             self._patches.update(images)
             self.similarity.update(images)
@@ -111,18 +114,9 @@ class Measurement:
     def _check(self, images: Tensor) -> None:
         found = tuple(images.shape[1:])
         self.shape = self.shape or found
-        if self.like and self.like.shape != found:
-            raise UserError(
-                f"{self.name} images are {size_of(found)}, {self.like.name} ones {size_of(self.like.shape)}; "
-                "both must have one size"
-            )
-        if found != self.shape:
+        if self.like is None and found != self.shape:
             raise UserError(f"{self.name} images have two sizes: {size_of(self.shape)} and {size_of(found)}")
-        if min(found[1:]) < SMALLEST:
-            raise UserError(f"{self.name} images are {size_of(found)}; metrics need {SMALLEST}x{SMALLEST} or more")
-        if not bool(images.isfinite().all()):
-            wrong = int((~images.isfinite()).flatten(1).any(dim=1).sum())
-            raise UserError(f"{wrong} of {len(images)} {self.name} images hold NaN or infinite values")
+        check(self.name, images, like=self.like)
 
     def _add_features(self, name: str, features: Tensor) -> None:
         new = moments(features)
@@ -154,6 +148,20 @@ class Measurement:
 def _tensor(array: ndarray) -> Tensor:
     # Copied to where torch would have put it: sums of vectors that start elsewhere in memory may end in other bits.
     return torch.from_numpy(array).clone()
+
+
+def check(name: str, images: Float[Tensor, "b c h w"], *, like: Measurement | None) -> None:
+    """Raise UserError for images of another size than those of `like`, tiny ones, and values that are no numbers."""
+    found = tuple(images.shape[1:])
+    if like and like.shape != found:
+        raise UserError(
+            f"{name} images are {size_of(found)}, {like.name} ones {size_of(like.shape)}; both must have one size"
+        )
+    if min(found[1:]) < SMALLEST:
+        raise UserError(f"{name} images are {size_of(found)}; metrics need {SMALLEST}x{SMALLEST} or more")
+    if not bool(images.isfinite().all()):
+        wrong = int((~images.isfinite()).flatten(1).any(dim=1).sum())
+        raise UserError(f"{wrong} of {len(images)} {name} images hold NaN or infinite values")
 
 
 def size_of(shape: Iterable[int]) -> str:

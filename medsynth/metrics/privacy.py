@@ -11,6 +11,7 @@ from torch import Tensor
 from medsynth.metrics.auc import auc, auc_interval
 from medsynth.metrics.nearest import Nearest
 from medsynth.metrics.tail import low_tail
+from medsynth.metrics.undefined import Undefined
 from medsynth.seeds import fold
 
 PERCENTILE = 1.0
@@ -115,6 +116,8 @@ def authenticity(found: Nearest, train: Num[Tensor, "m d"], *, groups: ndarray |
     """
     rows, members = found.index.unique(return_inverse=True)
     own = neighbour_distance(train, rows, groups=groups)[members]
+    if bool(own.isinf().any()):
+        raise Undefined("a training image has no other patient's to be compared with")
     return (found.distance.double() > own).double().mean().item()
 
 

@@ -26,7 +26,7 @@ from medsynth.metrics.encoder.extractor import Encoder
 from medsynth.metrics.entries import Finding, entry, metric_key, scalars
 from medsynth.metrics.features import Extractor, MissingWeights
 from medsynth.metrics.inception import Inception
-from medsynth.metrics.measurement import Measurement
+from medsynth.metrics.measurement import Measurement, check
 from medsynth.metrics.ms_ssim import betas_for
 from medsynth.metrics.origin import Origin
 from medsynth.metrics.privacy import authenticity, duplicates
@@ -121,6 +121,7 @@ class Yardstick:
             return found
         parts = []
         for batch in images:
+            check(f"{part} real", batch, like=self.reference)
             parts.append(memory.thumbnails(batch))
             if whole is not None:
                 whole.update(batch)
@@ -251,11 +252,12 @@ class Yardstick:
             "pairs": flagged,
         }
         sides = (memory.nearest(thumbnails, self.train), self.unseen_nearest)
-        value, real = (authenticity(side, self.train, groups=self.patients.train) for side in sides)
-        return {
-            "duplicates": Finding(copies.rate, copies.expected, extra=extra),
-            "authenticity": Finding(value, real),
-        }
+        try:
+            value, real = (authenticity(side, self.train, groups=self.patients.train) for side in sides)
+            authentic = Finding(value, real)
+        except Undefined as undefined:
+            authentic = Finding(None, reason=undefined.reason)
+        return {"duplicates": Finding(copies.rate, copies.expected, extra=extra), "authenticity": authentic}
 
     def _assemble(self, findings: Mapping[str, Finding], synthetic: Measurement) -> dict[str, Any]:
         counts = {"n_real": self.reference.count, "n_fake": synthetic.count}
@@ -294,6 +296,15 @@ class Yardstick:
                 f"the second set of real images has {self.held_out.count:,} images instead of {smaller:,}, "
                 "so real-against-real figures are too large"
             )
+        if self.thorough and self._draws(synthetic) is None:
+            lines.append("real or synthetic images of one patient alone, so there are no intervals")
+        for measured in (self.reference, synthetic):
+            distinct = len(measured.thumbnails().unique(dim=0))
+            if distinct <= measured.count / 2 and measured.count > 1:
+                lines.append(
+                    f"the {measured.count:,} {measured.name} images are only {distinct:,} different ones: of copies of "
+                    "copies, neighbours and intervals say little"
+                )
         for extractor in (self.extractors or {}).values():
             if smaller <= extractor.dimension:
                 lines.append(

@@ -1,0 +1,412 @@
+"""What judging costs beside its features, and torch-fidelity and prdc:   python benchmarks/evaluate.py [--quick]
+
+`inception`: 1,000 real and as many synthetic images of 64x64 through the Inception architecture with random weights.
+Ours makes every distribution metric of metrics=full in one pass over each set; beside it stands the extraction of the
+Inception features alone, and torch-fidelity's calculate_metrics with what it has of these (FID, KID, precision, recall
+and inception score), from the same images and weights.
+`stored`: `random` features of 10,000 images a side. Ours: Fréchet and kernel distance, precision, recall, density and
+coverage; the other side: torch-fidelity's functions for the first two, the package prdc for the rest. Largest
+difference: of all figures but the kernel distance, whose subsets are drawn otherwise.
+`cached`: a thorough judgement when the real images' statistics are in the cache, against the first one, which puts them
+there; two real sets, one synthetic one, extractors as above.
+`apart`: seconds of the real-against-real values and of the intervals, which need no features to be extracted again, for
+1,000 images a side; a linear map to 2,048 features stands in for Inception. The lesser of CPU and wall-clock seconds:
+on a busy machine the first is what an idle one would take, with several threads the second.
+`memory`: peaks of fresh processes that judge 2,000 and 10,000 images, which are made as they are read. What is kept of
+an image (`kept_kb_an_image`: features, thumbnail, spectrum) is bounded by metrics.count, features by 10,000 images too.
+
+Otherwise CPU seconds of this process; the loading workers of torch-fidelity are not counted.
+
+Bars, as ours / other: 1.15 times the extraction and 1.0 times torch-fidelity, 0.5 stored, 0.6 cached; 60 s apart; the
+growth of memory at most what is kept, and 80 MB for comparing 10,000 vectors with one another.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from measure import alternate, compare, digits, finish, is_quick
+from prepare import peak_mb
+from torch import Tensor
+
+SIDE, BATCH = 64, 64
+BARS = {"extraction": 1.15, "torch_fidelity": 1.0, "stored": 0.5, "cached": 0.6}
+APART_SECONDS = 60.0
+COMPARING_MB = 80.0
+DIFFERENCE = 1e-6  # relative
+WIDE = 2048  # features of Inception
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured: images a side of each case, and pairs of runs; `memory` counts a small and a large set."""
+
+    inception: int = 1_000
+    inception_pairs: int = 3
+    stored: int = 10_000
+    stored_pairs: int = 5
+    cached: int = 1_000
+    cached_pairs: int = 3
+    apart: int = 1_000
+    memory: tuple[int, int] = (2_000, 10_000)
+
+
+QUICK = Size(  # the bar of `stored` means 10,000 images: for fewer, the kernel distance's fixed cost outweighs the rest
+    inception=32, inception_pairs=1, stored_pairs=1, cached=24, cached_pairs=1, apart=200, memory=(500, 2_000)
+)
+
+
+def pictures(count: int, *, seed: int) -> Float[Tensor, "n 1 h w"]:
+    """Made-up images in [-1, 1]: smooth shapes under fine noise."""
+    stream = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, 1, 8, 8, generator=stream) * 1.6 - 0.8
+    fine = 0.1 * torch.randn(count, 1, SIDE, SIDE, generator=stream)
+    return (F.interpolate(coarse, size=(SIDE, SIDE), mode="bicubic") + fine).clamp(-1, 1)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """CPU seconds of a piece of work in this process."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def race(
+    ours: Callable[[], float], other: Callable[[], float], *, pairs: int, bar: float, warmup: int = 0
+) -> dict[str, Any]:
+    """Both in turn; passes when ours takes at most `bar` times the other's seconds."""
+    result = compare(*alternate(ours, other, pairs=pairs, warmup=warmup))
+    times = 1 / result["ratio"]
+    return {"ours_over_other": digits(times), "bar": bar, **result, "pass": times <= bar}
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """NumPy's and scikit-learn's threads as many as torch's: both sides do with the same."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(torch.get_num_threads()):
+        yield
+
+
+# ------------------------------------------------------------------------------------------------- inception
+
+
+def save_weights(path: Path) -> None:
+    """Write random weights of torch-fidelity's InceptionV3 that keep the scale of what passes through."""
+    from torch_fidelity import feature_extractor_inceptionv3 as theirs
+
+    kind = theirs.FeatureExtractorInceptionV3
+    stream = torch.Generator().manual_seed(0)
+    with (
+        patch.object(theirs, "load_state_dict_from_url", lambda *a, **k: {}),
+        patch.object(kind, "load_state_dict", lambda self, state: None),
+    ):
+        state = kind("inception-v3-compat", ["2048"]).state_dict()
+    for value in state.values():
+        if value.ndim == 4:
+            value.normal_(std=(2 / value[0].numel()) ** 0.5, generator=stream)
+    torch.save(state, path)
+
+
+def metrics_config(count: int, *, weights: Path | None = None) -> dict[str, Any]:
+    """The `metrics` group: `random` features, and Inception's where there are weights."""
+    source = {"weights": str(weights) if weights else None, "download": False}
+    return {"count": count, "extractors": ["random", "inception"] if weights else ["random"], "extractor": source}
+
+
+class Bytes(torch.utils.data.Dataset[Tensor]):
+    """Images as torch-fidelity takes them: (3, h, w), 0 ... 255."""
+
+    def __init__(self, images: Tensor) -> None:
+        from medsynth.metrics.inception import to_rgb8
+
+        self.images = to_rgb8(images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.images[index]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def fidelity(fake: Tensor, real: Tensor, *, weights: Path) -> dict[str, float]:
+    """torch-fidelity's figures; the generated images are its first input."""
+    from torch_fidelity import calculate_metrics
+
+    return calculate_metrics(
+        input1=Bytes(fake),
+        input2=Bytes(real),
+        feature_extractor="inception-v3-compat",  # for precision and recall too, which would take VGG16
+        feature_layer_prc=str(WIDE),
+        feature_extractor_weights_path=str(weights),
+        batch_size=BATCH,
+        kid_subset_size=min(1_000, len(fake)),
+        **dict.fromkeys(("fid", "kid", "prc", "isc"), True),
+        **dict.fromkeys(("cuda", "cache", "verbose"), False),
+    )
+
+
+def inception(size: Size) -> dict[str, Any]:
+    """One pass with all metrics against the extraction alone, and against torch-fidelity."""
+    from medsynth.metrics.entries import find
+    from medsynth.metrics.inception import load_inception
+    from medsynth.metrics.suite import Yardstick
+
+    real, fake = (pictures(size.inception, seed=seed) for seed in (0, 1))
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "weights.pth"
+        save_weights(weights)
+        config = metrics_config(size.inception, weights=weights)
+        extract = load_inception(weights=str(weights), download=False)
+        figures: dict[str, Any] = {}
+
+        def ours() -> None:
+            yardstick = Yardstick(reference=real.split(BATCH), held_out=None, config=config)
+            figures["ours"] = find(yardstick.judge(fake.split(BATCH)), "fid")
+
+        def extraction() -> None:
+            for batch in (*real.split(BATCH), *fake.split(BATCH)):
+                extract(batch)
+
+        def theirs() -> None:
+            figures["other"] = fidelity(fake, real, weights=weights)
+
+        with single_threaded():
+            extraction()  # warms what all sides share
+            pairs = size.inception_pairs
+            cases = {
+                "extraction": race(
+                    lambda: seconds(ours), lambda: seconds(extraction), pairs=pairs, bar=BARS["extraction"]
+                ),
+                "torch_fidelity": race(
+                    lambda: seconds(ours), lambda: seconds(theirs), pairs=pairs, bar=BARS["torch_fidelity"]
+                ),
+            }
+    fids = figures["ours"]["value"], figures["other"]["frechet_inception_distance"]
+    return {name: {**case, "images": size.inception, "fid": list(map(digits, fids))} for name, case in cases.items()}
+
+
+# ---------------------------------------------------------------------------------------------------- stored
+
+
+def ours_of_features(real: Tensor, fake: Tensor) -> dict[str, float]:
+    """Our figures from stored features."""
+    from medsynth.metrics.frechet import frechet_distance, moments
+    from medsynth.metrics.kernel import kernel_distance
+    from medsynth.metrics.prdc import neighbours
+
+    found = neighbours(real, fake)
+    names = ("precision", "recall", "density", "coverage")
+    kernel = kernel_distance(real, fake).mean
+    return {
+        "frechet": frechet_distance(moments(real), moments(fake)),
+        "kernel": kernel,
+        **{name: getattr(found, name) for name in names},
+    }
+
+
+def theirs_of_features(real: Tensor, fake: Tensor) -> dict[str, float]:
+    """The same figures from torch-fidelity and prdc, which prints what it was given."""
+    from prdc import compute_prdc
+    from torch_fidelity import metric_fid, metric_kid
+
+    sides = [metric_fid.fid_features_to_statistics(features.double()) for features in (real, fake)]
+    frechet = metric_fid.fid_statistics_to_metric(*sides, verbose=False)["frechet_inception_distance"]
+    options = {"kid_subsets": 100, "kid_subset_size": min(1_000, len(real)), "verbose": False}
+    kernel = metric_kid.kid_features_to_metric(real.double(), fake.double(), **options)
+    with redirect_stdout(StringIO()):
+        found = compute_prdc(real.double().numpy(), fake.double().numpy(), nearest_k=5)
+    return {
+        "frechet": frechet,
+        "kernel": kernel["kernel_inception_distance_mean"],
+        **{name: float(value) for name, value in found.items()},
+    }
+
+
+def stored(size: Size) -> dict[str, Any]:
+    """All figures from features that are there already."""
+    from medsynth.metrics.random_features import RandomConvolutions
+
+    extract = RandomConvolutions(1)
+    real, fake = (
+        torch.cat([extract(batch) for batch in pictures(size.stored, seed=seed).split(BATCH)]) for seed in (0, 1)
+    )
+    with single_threaded():
+        a, b = ours_of_features(real, fake), theirs_of_features(real, fake)
+        off = max(abs(a[name] - b[name]) / max(1e-12, abs(b[name])) for name in a if name != "kernel")
+        result = race(
+            lambda: seconds(lambda: ours_of_features(real, fake)),
+            lambda: seconds(lambda: theirs_of_features(real, fake)),
+            pairs=size.stored_pairs,
+            bar=BARS["stored"],
+        )
+    result |= {"images": size.stored, "features": extract.dimension, "largest_difference": digits(off)}
+    return {**result, "pass": result["pass"] and off <= DIFFERENCE}
+
+
+# ---------------------------------------------------------------------------------------------------- cached
+
+
+def cached(size: Size) -> dict[str, Any]:
+    """A judgement whose real side is remembered, against the first one."""
+    from medsynth.metrics.origin import Origin
+    from medsynth.metrics.statistics_cache import StatisticsCache
+    from medsynth.metrics.suite import judge
+
+    sets = {name: pictures(size.cached, seed=seed) for seed, name in enumerate(("reference", "held_out", "fake"))}
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "weights.pth"
+        save_weights(weights)
+        config = metrics_config(size.cached, weights=weights)
+
+        def judged(where: str) -> dict[str, Any]:
+            origin = Origin("made up", content="0", cache=StatisticsCache(Path(folder) / where))
+            batches: Any = {name: images.split(BATCH) for name, images in sets.items()}
+            return judge(**batches, config=config, origin=origin)
+
+        def first() -> float:
+            with tempfile.TemporaryDirectory(dir=folder) as fresh:
+                return seconds(lambda: judged(fresh))
+
+        same = judged("kept") == judged("kept")  # which fills the cache, and warms
+        result = race(lambda: seconds(lambda: judged("kept")), first, pairs=size.cached_pairs, bar=BARS["cached"])
+    return {**result, "images": size.cached, "same": same, "pass": result["pass"] and same}
+
+
+# ----------------------------------------------------------------------------------------------------- apart
+
+
+def measured(images: Tensor) -> Any:
+    """A Measurement with `random` features and 2,048 linear ones in the place of Inception's."""
+    from medsynth.metrics.features import Extractor, resize
+    from medsynth.metrics.measurement import Measurement
+    from medsynth.metrics.random_features import RandomConvolutions
+
+    class Linear(Extractor):
+        name, dimension, resize, sha256 = "linear", WIDE, "48x48 bilinear, antialiased", ""
+
+        def __init__(self) -> None:
+            stream = torch.Generator().manual_seed(0)
+            self.weight = torch.randn(48 * 48, WIDE, generator=stream) / 48
+
+        def __call__(self, images: Tensor) -> Tensor:
+            return resize(images, 48).flatten(1) @ self.weight
+
+    made = Measurement("made-up", count=len(images), extractors={"random": RandomConvolutions(1), "linear": Linear()})
+    for batch in images.split(BATCH):
+        made.update(batch)
+    return made
+
+
+def apart(size: Size) -> dict[str, Any]:
+    """Seconds of the real-against-real values, and of all intervals of the synthetic ones."""
+    from medsynth.metrics.bootstrap import resample
+    from medsynth.metrics.comparison import distances
+
+    real, held_out, fake = (measured(pictures(size.apart, seed=seed)) for seed in range(3))
+    drawn = resample(range(size.apart), name="real"), resample(range(size.apart), name="synthetic")
+    clock = {"cpu": time.process_time, "wall": time.perf_counter}
+    marks = [{name: now() for name, now in clock.items()}]
+    for other, draws in ((held_out, None), (fake, None), (fake, drawn)):
+        distances(real, other, drawn=draws)
+        marks.append({name: now() for name, now in clock.items()})
+    beside, values, both = ({name: after[name] - before[name] for name in clock} for before, after in pairwise(marks))
+    intervals = {name: both[name] - values[name] for name in clock}
+    total = min(beside[name] + intervals[name] for name in clock)
+    return {
+        "images": size.apart,
+        "real_against_real_seconds": {name: digits(value) for name, value in beside.items()},
+        "interval_seconds": {name: digits(value) for name, value in intervals.items()},
+        "seconds": digits(total),
+        "bar": APART_SECONDS,
+        "pass": total <= APART_SECONDS,
+    }
+
+
+# ---------------------------------------------------------------------------------------------------- memory
+
+
+def stream(count: int, *, seed: int) -> Iterator[Tensor]:
+    """Images that are made when they are asked for."""
+    for number in range(0, count, BATCH):
+        yield pictures(min(BATCH, count - number), seed=1_000_000 * seed + number)
+
+
+def judge_alone(count: int) -> None:
+    """Judge `count` images in this process and print its peak, MB, and what is kept of an image, kB: what `memory`
+    starts a fresh process for."""
+    from medsynth.metrics.suite import Yardstick
+
+    torch.set_num_threads(1)
+    yardstick = Yardstick(reference=stream(count, seed=1), held_out=None, config=metrics_config(count))
+    yardstick.judge(stream(count, seed=2))
+    kept = yardstick.reference.features("random"), yardstick.reference.thumbnails(), yardstick.reference.profiles()
+    print(json.dumps([peak_mb(), sum(part.nbytes / len(part) for part in kept) / 1000]))
+
+
+def memory(size: Size) -> dict[str, Any]:
+    """The growth of the peak from few images to many, against what is kept of the two sets."""
+    peaks, kept = [], 0.0
+    for count in size.memory:
+        code = f"import evaluate; evaluate.judge_alone({count})"
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+        peak, kept = json.loads(done.stdout)
+        peaks.append(peak)
+    few, many = size.memory
+    allowed = 2 * (many - few) * kept / 1000 + COMPARING_MB
+    return {
+        "images": list(size.memory),
+        "peak_mb": list(map(digits, peaks)),
+        "kept_kb_an_image": digits(kept),
+        "growth_mb": digits(peaks[1] - peaks[0]),
+        "bar": digits(allowed),
+        "pass": peaks[1] - peaks[0] <= allowed,
+    }
+
+
+def measure_all(size: Size) -> dict[str, Any]:
+    """Every case by name."""
+    return {
+        **inception(size),
+        "stored": stored(size),
+        "cached": cached(size),
+        "apart": apart(size),
+        "memory": memory(size),
+    }
+
+
+def main() -> None:
+    """Measure all cases."""
+    size = QUICK if is_quick(__doc__) else Size()
+    cases = measure_all(size)
+    finish(
+        {
+            "benchmark": "evaluate",
+            "ours": "medsynth.metrics",
+            "other": "torch-fidelity, prdc",
+            "ratio": min(case["bar"] / case["ours_over_other"] for name, case in cases.items() if name in BARS),
+            "bar": "ratio is the least of all cases' bars over ours / other: >= 1; seconds and memory within theirs",
+            "cases": cases,
+            "pass": all(case["pass"] for case in cases.values()),
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()
