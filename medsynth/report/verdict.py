@@ -71,7 +71,8 @@ def _headline(tones: Mapping[str, Tone]) -> tuple[str, Tone]:
 
 
 def fidelity(judgement: Mapping[str, Any]) -> Point:
-    """By a Fréchet distance, Inception's if there is one, and the worst level of the sliced Wasserstein distance.
+    """By a Fréchet distance, Inception's if there is one, the worst level of the sliced Wasserstein distance, and the
+    power spectrum.
 
     A level by itself, because sets of few patients differ so much in anatomy that the mean would hide a blur.
     """
@@ -82,13 +83,17 @@ def fidelity(judgement: Mapping[str, Any]) -> Point:
     for side, level in ((find(judgement, "swd") or {}).get("levels") or {}).items():
         if level["real_against_real"]:
             ratios[f"sliced Wasserstein distance at {side} pixels"] = level["value"] / level["real_against_real"]
+    spectrum = find(judgement, "spectrum")
+    if spectrum and spectrum["ratio"] is not None:
+        ratios["power spectrum distance"] = spectrum["ratio"]
     if not ratios:
         return Point("Fidelity", "unknown", "There is no real-against-real distance to hold the distances against.")
     worst = max(ratios.values())
     tone: Tone = "good" if worst <= CLOSE else "mixed" if worst <= APART else "poor"
     patches = max((name for name in ratios if name.startswith("sliced")), key=ratios.__getitem__, default=None)
-    named = [name for name in ("Fréchet distance", patches) if name in ratios]
-    figures = " and the ".join(f"{name} {times(ratios[name])}" for name in named)
+    named = [name for name in ("Fréchet distance", patches, "power spectrum distance") if name in ratios]
+    *others, last = (f"{name} {times(ratios[name])}" for name in named)
+    figures = ", the ".join(others) + (" and the " if others else "") + last
     return Point("Fidelity", tone, f"The {figures} that between two sets of real images.")
 
 

@@ -5,7 +5,7 @@ import pytest
 from medsynth.report.verdict import number, times, verdict
 
 
-def judgement(*, frechet=1.2, swd=1.1, ms_ssim=1.0, copies=0, near=0.01, enough=True, calibrated=True):
+def judgement(*, frechet=1.2, swd=1.1, spectrum=1.4, ms_ssim=1.0, copies=0, near=0.01, enough=True, calibrated=True):
     def entry(ratio, **more):
         real = 0.2 if calibrated else None
         return {
@@ -24,6 +24,7 @@ def judgement(*, frechet=1.2, swd=1.1, ms_ssim=1.0, copies=0, near=0.01, enough=
     found = {
         "frechet_random_256": entry(frechet),
         "swd_256": entry(1.0, levels={"64": level(swd), "16": level(1.0)}),
+        "spectrum_256": entry(spectrum),
         "ms_ssim_256": entry(ms_ssim),
         "nearest_train_256": entry(1.0, copies=copies, n_train=500, **unseen),
     }
@@ -37,6 +38,7 @@ def judgement(*, frechet=1.2, swd=1.1, ms_ssim=1.0, copies=0, near=0.01, enough=
         ({}, "good", "close to the real ones, as varied, and no copies"),
         ({"frechet": 5.0}, "mixed", "can be told apart"),
         ({"swd": 50.0}, "poor", "far from the real ones"),
+        ({"spectrum": 2.5}, "mixed", "can be told apart"),
         ({"ms_ssim": 1.3}, "mixed", "with reservations"),
         ({"ms_ssim": 2.5}, "poor", "collapsed"),
         ({"copies": 3}, "poor", "copy training images"),
@@ -58,7 +60,8 @@ def test_each_point_carries_its_figures():
     points = {point.aspect: point for point in verdict(judgement(frechet=3.2, copies=0)).points}
     assert list(points) == ["Fidelity", "Diversity", "Memorisation", "Evidence"]
     assert "Fréchet distance is 3.2 times" in points["Fidelity"].text
-    assert "sliced Wasserstein distance at 64 pixels is 1.1 times" in points["Fidelity"].text
+    assert "the sliced Wasserstein distance at 64 pixels is 1.1 times" in points["Fidelity"].text
+    assert "and the power spectrum distance is 1.4 times that between" in points["Fidelity"].text
     assert "0.200 against 0.200" in points["Diversity"].text
     assert "256 real and 256 synthetic" in points["Evidence"].text
 
