@@ -6,9 +6,8 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
 
-from medsynth.seeds import fold
-
-ROUNDS = 1000  # of the bootstrap
+from medsynth.metrics.bootstrap import ROUNDS, SHARE, resample
+from medsynth.metrics.undefined import Undefined
 
 
 def auc(higher: Float[Tensor, " n"], lower: Float[Tensor, " m"]) -> float:
@@ -26,10 +25,11 @@ def auc_interval(
     *,
     higher_groups: ndarray,
     lower_groups: ndarray,
-    share: float = 0.95,
+    share: float = SHARE,
+    rounds: int = ROUNDS,
     seed: int = 0,
 ) -> tuple[float, float] | None:
-    """The central `share` of `auc` over 1,000 draws of whole patients with replacement; None when a side has one.
+    """The central `share` of `auc` over `rounds` draws of whole patients with replacement; None when a side has one.
 
     Images of a patient come and go together (Field and Welsh 2007, the cluster bootstrap): drawing single images would
     give an interval several times too narrow.
@@ -38,19 +38,13 @@ def auc_interval(
         higher_groups, lower_groups: (n,) and (m,) patient, or whatever stands for one, of each score.
     """
     places, n = _places(higher, lower)
-    stream = np.random.default_rng(fold(seed, "auc interval"))
-    sides = [np.unique(groups, return_inverse=True)[1] for groups in (higher_groups, lower_groups)]
-    counts = [int(side.max(initial=0)) + 1 for side in sides]
-    if min(counts) < 2:
+    try:
+        first = resample(higher_groups, name="higher scores", rounds=rounds, seed=seed)
+        second = resample(lower_groups, name="lower scores", rounds=rounds, seed=seed)
+    except Undefined:
         return None
-    drawn = np.empty(ROUNDS)
-    for number in range(ROUNDS):
-        # How often each patient was drawn is the weight of each of its scores.
-        first, second = (
-            np.bincount(stream.integers(count, size=count), minlength=count)[side].astype(float)
-            for side, count in zip(sides, counts, strict=True)
-        )
-        drawn[number] = _area(places[:n], places[n:], first, second)
+    weights = zip(first.weights.numpy(), second.weights.numpy(), strict=True)
+    drawn = [_area(places[:n], places[n:], *pair) for pair in weights]
     low, high = np.quantile(drawn, [(1 - share) / 2, (1 + share) / 2])
     return float(low), float(high)
 

@@ -15,13 +15,12 @@ from medsynth.metrics.frechet import frechet_deviations, frechet_distance, frech
 from medsynth.metrics.inception import Inception
 from medsynth.metrics.kernel import kernel_deviations, kernel_distance
 from medsynth.metrics.measurement import Measurement
-from medsynth.metrics.prdc import neighbour_deviations, neighbours
+from medsynth.metrics.prdc import NAMES, neighbour_deviations, neighbours
 from medsynth.metrics.sliced_bootstrap import sliced_deviations
 from medsynth.metrics.sliced_wasserstein import pyramid_distance
 from medsynth.metrics.spectrum import spectrum, spectrum_deviations, spectrum_distance
 from medsynth.metrics.undefined import Undefined
 
-MANIFOLD = ("precision", "recall", "density", "coverage")
 SCORES = {"encoder": "classifier_score_encoder", "inception": "inception_score"}  # of extractors with classes
 Draws = tuple[Resample, Resample] | None  # of the first and of the second set; None: no intervals
 
@@ -29,7 +28,7 @@ Draws = tuple[Resample, Resample] | None  # of the first and of the second set; 
 def names_of(extractor: str) -> dict[str, str]:
     """The metrics of an extractor: what they are, and what they are called. Plain fid and kid belong to Inception."""
     own = {"frechet": "fid", "kid": "kid"} if extractor == "inception" else {}
-    return {kind: own.get(kind, f"{kind}_{extractor}") for kind in ("frechet", "kid", *MANIFOLD)}
+    return {kind: own.get(kind, f"{kind}_{extractor}") for kind in ("frechet", "kid", *NAMES)}
 
 
 def score_of(extractor: str) -> tuple[str, ...]:
@@ -130,10 +129,10 @@ def _manifold(real: Tensor, fake: Tensor, drawn: Draws) -> dict[str, Finding]:
     try:
         found = neighbours(real, fake)
     except Undefined as undefined:
-        return dict.fromkeys(MANIFOLD, Finding(None, reason=undefined.reason))
+        return dict.fromkeys(NAMES, Finding(None, reason=undefined.reason))
     moved = neighbour_deviations(real, fake, *drawn) if drawn else {}
     made = {}
-    for kind in MANIFOLD:
+    for kind in NAMES:
         value, most = getattr(found, kind), float("inf") if kind == "density" else 1.0
         around = interval(value, moved[kind], least=0.0, most=most) if drawn else None
         made[kind] = Finding(value, interval=around, extra={"k": found.k})

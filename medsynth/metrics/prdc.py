@@ -10,6 +10,7 @@ from medsynth.metrics.bootstrap import Resample, centred
 from medsynth.metrics.frechet import check_numbers
 from medsynth.metrics.undefined import Undefined
 
+NAMES = ("precision", "recall", "density", "coverage")
 K = 5  # as in Naeem et al. 2020, section 5.1
 MOST = 10_000  # vectors a side that are looked at, the first ones
 ROWS = 512  # vectors compared with all others at once: bounds memory to 60 MB
@@ -114,10 +115,7 @@ def neighbour_deviations(
     rounds = [_one_round(apart, first, second, *drawn, k=k) for drawn in zip(*weights, strict=True)]
     kept = max(len(x) / len(real), len(y) / len(fake))
     draws = torch.tensor(rounds, dtype=torch.float64).unbind(dim=1)
-    return {
-        name: centred(draw, kept=kept)
-        for name, draw in zip(("precision", "recall", "density", "coverage"), draws, strict=True)
-    }
+    return {name: centred(draw, kept=kept) for name, draw in zip(NAMES, draws, strict=True)}
 
 
 def _listed(within: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,13 +10,17 @@ import torch
 from hydra.utils import get_class
 
 from medsynth.attributes import Attributes
+from medsynth.augment.ada import ADA
+from medsynth.augment.diffaugment import DiffAugment
 from medsynth.batch import Batch, Request
 from medsynth.checkpoint import TRUSTED, build_model, check_targets, fit_to_data, load_run
 from medsynth.cli import conf_dir
+from medsynth.errors import UserError
 from medsynth.sampling import CHUNK, synthesise
 from medsynth.synthesis import SynthesisModule, Training
 from medsynth.train import train
 
+ENERGIES = ("began", "ebgan")
 MODELS = sorted(path.stem for path in (conf_dir() / "model").glob("*.yaml"))
 Compose = Callable[..., dict[str, Any]]
 Run = Callable[..., dict[str, Any]]
@@ -64,6 +68,21 @@ def test_it_fits_any_resolution(name: str, side: int, compose: Compose):
             assert all(term.isfinite() for term in phase.loss(part).values())
     images = model.eval().generate(labelled(model, latent=torch.randn(2, model.latent_dim)))
     assert images.shape == (2, 2, side, side)
+
+
+def test_only_energies_refuse_an_augmentation_that_adapts_to_a_boundary(name: str, compose: Compose):
+    model = begun(compose, name)
+    assert model.has_boundary == (name not in ENERGIES)
+    optimizers = {player: torch.optim.Adam for player in model.players()}
+    for augment in (ADA(), ADA(p=0.2, target=None), DiffAugment()):
+        training = Training(batch_size=8, seed=0, optimizers=optimizers, critic_augment=augment)
+        if augment.adapts and not model.has_boundary:
+            with pytest.raises(UserError, match=r"=ada .*: critic_augment=diffaugment, or critic_augment.target=null"):
+                model.begin(training)
+            continue
+        model.begin(training)
+        for phase in model.phases():
+            assert all(term.isfinite() for term in phase.loss(batch()).values())
 
 
 def test_every_phase_has_finite_terms_and_reaches_its_player(name: str, compose: Compose):

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from dense_critic import Dense
 from torch import Tensor, nn
 
 from medsynth.augment.ada import ADA
@@ -26,21 +27,6 @@ class LinearCritic(Critic):
 
     def head(self, features: Tensor) -> Tensor:
         return 16 * self.slope * features
-
-
-class Dense(nn.Module):
-    """f(x) = slope * sum(x) / 16 of 16x16 images by a layer that autocast would run in half precision, where this slope
-    does not exist; keeps the types of its logits."""
-
-    def __init__(self, slope: float = 3.01) -> None:
-        super().__init__()
-        self.layer, self.types = nn.Linear(256, 1, bias=False), []
-        nn.init.constant_(self.layer.weight, slope / 16)
-
-    def forward(self, image: Tensor) -> Tensor:
-        logits = self.layer(image.flatten(1)).squeeze(1)
-        self.types.append(logits.dtype)
-        return logits
 
 
 def begun(critic_augment: ADA | None = None, **settings: object) -> GAN:

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from dense_critic import Dense
 from torch import Tensor, nn
 
 from medsynth.batch import Batch
@@ -18,21 +19,6 @@ class LinearCritic(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return self.slope * image.flatten(1).sum(1) / image[0].numel() ** 0.5
-
-
-class Dense(nn.Module):
-    """f(x) = slope * sum(x) / 16 of 16x16 images by a layer that autocast would run in half precision, where this slope
-    does not exist; keeps the types of its logits."""
-
-    def __init__(self, slope: float = 3.01) -> None:
-        super().__init__()
-        self.layer, self.types = nn.Linear(256, 1, bias=False), []
-        nn.init.constant_(self.layer.weight, slope / 16)
-
-    def forward(self, image: Tensor) -> Tensor:
-        logits = self.layer(image.flatten(1)).squeeze(1)
-        self.types.append(logits.dtype)
-        return logits
 
 
 def test_the_critics_loss_of_a_linear_critic_is_known():
