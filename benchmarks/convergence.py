@@ -19,6 +19,7 @@ Each training's record is a file in DIR, and a record that is there is not made 
 
 import argparse
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -327,8 +328,9 @@ def data(case: str, folder: Path) -> Path:
 def run(case: str, model: str, seed: int, folder: Path, *, every: int, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Train and judge one model of a case."""
     root = data(case, folder)
-    config = settings(case, model, root, seed=seed, overrides=overrides)
     runs = folder / "runs" / f"{case}-{model}-{seed}"
+    shutil.rmtree(runs, ignore_errors=True)  # what an interrupted training left: its seconds are not known
+    config = settings(case, model, root, seed=seed, overrides=overrides)
     recipe = [*RECIPES[case].get(model, ()), *overrides]
     facts = {"case": case, "model": model, "seed": seed, "overrides": recipe}
     if case == "blobs":

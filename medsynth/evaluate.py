@@ -74,7 +74,7 @@ def _evaluate_run(config: Mapping[str, Any], *, count: int) -> dict[str, Any]:
 
 
 def _evaluate_folders(config: Mapping[str, Any], *, count: int) -> dict[str, Any]:
-    from medsynth.subjects import folder_subject
+    from medsynth.folders import folder_subject
 
     real, fake = Path(config["real"]), Path(config["fake"])
     subject = folder_subject(

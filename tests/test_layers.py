@@ -9,7 +9,18 @@ import medsynth
 
 ROOT = Path(medsynth.__file__).parent
 VERBS = {"train", "prepare", "generate", "evaluate"}
-OUTER = {"callbacks", "report", "loggers", "run_directory", "launch", "export", "checkpoint", "subjects", *VERBS}
+OUTER = {
+    "callbacks",
+    "report",
+    "loggers",
+    "run_directory",
+    "launch",
+    "export",
+    "checkpoint",
+    "subjects",
+    "folders",
+    *VERBS,
+}
 FORBIDDEN = {
     "errors": {"*"},
     "clock": {"*"},
@@ -37,7 +48,8 @@ FORBIDDEN = {
     "run_directory": {"synthesis", "models", "networks", "data", "metrics", "callbacks", *VERBS},
     "cli": {"synthesis", "models", "networks", "data", "metrics", "callbacks", *VERBS},
     "launch": {"synthesis", "models", "networks", "data", "metrics", "callbacks", *VERBS},
-    "subjects": {"models", "callbacks", "report", *VERBS},
+    "subjects": {"models", "callbacks", "report", "folders", *VERBS},
+    "folders": {"models", "callbacks", "report", *VERBS},
     **{verb: {"models", *VERBS} for verb in VERBS},
 }
 
