@@ -113,6 +113,19 @@ def test_two_ranks_adapt_the_critics_augmentation_as_one_does(name: str, run: Ru
             assert first[player] == state
 
 
+def test_two_ranks_judge_as_one_does(run: Run):
+    judged = ["metrics=fast", "metrics.count=40", "evaluate_every=8", "images=8", "optimizer.generator.lr=0"]
+    one, two = (
+        read_rows(Path(run(name, *judged, *options)["run_dir"]) / "metrics.jsonl")[-1]
+        for name, options in (("one", []), ("two", FORKED))
+    )
+    names = [key for key in one if key.startswith("val/")]
+    assert any("ms_ssim" in name for name in names)
+    assert any("swd" in name for name in names)
+    for name in names:
+        assert two[name] == pytest.approx(one[name], rel=1e-6), name
+
+
 def test_a_run_begun_on_one_rank_goes_on_on_two(run: Run):
     options = [*BATCHWISE, "log_every=8"]
     whole = run("whole", *options, "images=128")

@@ -1,12 +1,16 @@
 """Every distance between two measured sets of images, and how far each would move with other patients."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from medsynth.metrics.bootstrap import Resample, interval
+from medsynth.metrics.bootstrap import Resample, interval, mean_deviations, resample
 from medsynth.metrics.classifier_score import ClassifierScore, class_sums, classifier_score
 from medsynth.metrics.encoder.extractor import Encoder
 from medsynth.metrics.entries import Finding
@@ -15,6 +19,7 @@ from medsynth.metrics.frechet import frechet_deviations, frechet_distance, frech
 from medsynth.metrics.inception import Inception
 from medsynth.metrics.kernel import kernel_deviations, kernel_distance
 from medsynth.metrics.measurement import Measurement
+from medsynth.metrics.ms_ssim import betas_for
 from medsynth.metrics.prdc import NAMES, neighbour_deviations, neighbours
 from medsynth.metrics.sliced_bootstrap import sliced_deviations
 from medsynth.metrics.sliced_wasserstein import pyramid_distance
@@ -22,6 +27,7 @@ from medsynth.metrics.spectrum import spectrum, spectrum_deviations, spectrum_di
 from medsynth.metrics.undefined import Undefined
 
 SCORES = {"encoder": "classifier_score_encoder", "inception": "inception_score"}  # of extractors with classes
+PAIR_BLOCK = 8
 Draws = tuple[Resample, Resample] | None  # of the first and of the second set; None: no intervals
 
 
@@ -49,6 +55,22 @@ def distances(first: Measurement, second: Measurement, *, drawn: Draws = None) -
         for kind, finding in _of_features(first, second, name, drawn).items():
             found[names_of(name)[kind]] = replace(finding, **described)
     return found | {"swd": _sliced(first, second, drawn), "spectrum": _defined(lambda: _spectrum(first, second, drawn))}
+
+
+def diversity(measured: Measurement, *, drawn: str | None = None) -> Finding:
+    """How alike two images of a set are, by MS-SSIM; `drawn` names the draws of an interval, None makes none.
+
+    The draws take blocks of 8 pairs together, because neighbouring pairs share an image.
+    """
+    values = measured.similarity.values()
+    if not len(values):
+        return Finding(None, reason="one image makes no pair")
+    betas = betas_for(min(measured.shape[1:]))
+    finding = Finding(values.mean().item(), extra={"betas": list(betas), "pairs": len(values)})
+    if drawn is None or len(values) <= PAIR_BLOCK:
+        return finding
+    blocks = resample(np.arange(len(values)) // PAIR_BLOCK, name=f"{drawn} pairs")
+    return drawn_again(finding, mean_deviations(values, blocks), least=0.0, most=1.0)
 
 
 def class_scores(real: Measurement, fake: Measurement) -> dict[str, Finding]:
@@ -116,13 +138,24 @@ def _of_defined_features(first: Measurement, second: Measurement, name: str, dra
     few = min(first.count, second.count) <= real.shape[1]
     moments = first.moments[name], second.moments[name]
     distance = frechet_of_features(real, fake) if few else frechet_distance(*moments)
-    around = drawn and interval(distance, frechet_deviations(real, fake, *drawn), least=0.0)
-    frechet = Finding(distance, interval=around)
     found = kernel_distance(real, fake)
-    extra = {"deviation": found.deviation, "subset_size": found.subset_size}
-    around = drawn and interval(found.mean, kernel_deviations(real, fake, *drawn))
-    kernel = Finding(found.mean, interval=around, extra=extra)
-    return {"frechet": frechet, "kid": kernel, **_manifold(real, fake, drawn)}
+    kernel = Finding(found.mean, extra={"deviation": found.deviation, "subset_size": found.subset_size})
+    return {
+        "frechet": drawn_again(Finding(distance), drawn and frechet_deviations(real, fake, *drawn), least=0.0),
+        "kid": drawn_again(kernel, drawn and kernel_deviations(real, fake, *drawn)),
+        **_manifold(real, fake, drawn),
+    }
+
+
+def drawn_again(
+    finding: Finding, deviations: Float[Tensor, " rounds"] | None, *, least: float = -math.inf, most: float = math.inf
+) -> Finding:
+    """The finding of a value with its interval by these deviations; as it is without any."""
+    if deviations is None:
+        return finding
+    assert finding.value is not None
+    around = interval(finding.value, deviations, least=least, most=most)
+    return replace(finding, interval=around, deviations=deviations)
 
 
 def _manifold(real: Tensor, fake: Tensor, drawn: Draws) -> dict[str, Finding]:
@@ -134,8 +167,7 @@ def _manifold(real: Tensor, fake: Tensor, drawn: Draws) -> dict[str, Finding]:
     made = {}
     for kind in NAMES:
         value, most = getattr(found, kind), float("inf") if kind == "density" else 1.0
-        around = interval(value, moved[kind], least=0.0, most=most) if drawn else None
-        made[kind] = Finding(value, interval=around, extra={"k": found.k})
+        made[kind] = drawn_again(Finding(value, extra={"k": found.k}), moved.get(kind), least=0.0, most=most)
     return made
 
 
@@ -143,18 +175,15 @@ def _sliced(first: Measurement, second: Measurement, drawn: Draws) -> Finding:
     patches = first.patches(), second.patches()
     levels = pyramid_distance(*patches)
     value = sum(levels) / len(levels)
-    around = None
-    if drawn:
-        moved = [sliced_deviations(a, b, *drawn) for a, b in zip(*patches, strict=True)]
-        around = interval(value, sum(moved[1:], start=moved[0]) / len(moved), least=0.0)
     named = {str(side): level for side, level in zip(first.sides(), levels, strict=True)}
-    return Finding(value, levels=named, interval=around)
+    moved = [sliced_deviations(a, b, *drawn) for a, b in zip(*patches, strict=True)] if drawn else []
+    return drawn_again(Finding(value, levels=named), torch.stack(moved).mean(dim=0) if moved else None, least=0.0)
 
 
 def _spectrum(first: Measurement, second: Measurement, drawn: Draws) -> Finding:
     profiles = first.profiles(), second.profiles()
     value = spectrum_distance(*map(spectrum, profiles))
-    return Finding(value, interval=drawn and interval(value, spectrum_deviations(*profiles, *drawn), least=0.0))
+    return drawn_again(Finding(value), drawn and spectrum_deviations(*profiles, *drawn), least=0.0)
 
 
 def _defined(make: Callable[[], Finding]) -> Finding:

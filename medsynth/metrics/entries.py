@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from jaxtyping import Float
+from torch import Tensor
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -12,6 +15,7 @@ class Finding:
     value: None when it could not be computed, for `reason`.
     real: the same metric of real images against other real images.
     interval: where the value would lie with other patients, 95 %; None where nobody asked or nothing can be said.
+    deviations: of the draws behind the interval, from their mean: they compare two sets judged by the same real images.
     levels: parts of the value by name (pyramid levels), of which `real_levels` is the real-against-real counterpart.
     resize: how images reached the extractor; None without one. extractor: its name and sha256.
     extra: further facts of this metric.
@@ -20,6 +24,7 @@ class Finding:
     value: float | None
     real: float | None = None
     interval: tuple[float, float] | None = None
+    deviations: Float[Tensor, " rounds"] | None = field(default=None, repr=False, compare=False)
     reason: str | None = None
     resize: str | None = None
     extractor: Mapping[str, str] | None = None

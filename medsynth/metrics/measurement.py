@@ -1,6 +1,7 @@
 """What one pass over an image set leaves behind."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ class Measurement:
         device: where features are computed; None leaves images where they are.
         known: parts of the same measurement made earlier, as `to_arrays` gave them: by extractor, and `IMAGES`. They
             are not measured again; with all of them the measurement is complete and looks at no image.
+        first: number of the first image in a set of which each rank measures a part, for `append`.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Measurement:
         like: "Measurement | None" = None,
         device: torch.device | None = None,
         known: Mapping[str, Arrays] | None = None,
+        first: int = 0,
     ) -> None:
         self.name, self.like = name, like
         self.most = min(count, like.count) if like else count
@@ -53,7 +56,7 @@ class Measurement:
         self.shape: tuple[int, ...] = ()
         self.moments: dict[str, Moments] = {}
         self._features: dict[str, list[Tensor]] = {extractor: [] for extractor in extractors}
-        self._patches = PatchSample(count=count)
+        self._patches = PatchSample(count=count, first=first)
         self.similarity = PairSimilarity()
         self._thumbnails: list[Tensor] = []
         self._profiles: list[Tensor] = []
@@ -83,6 +86,24 @@ class Measurement:
             self._profiles.append(radial_profiles(images).cpu())
         self.count += len(images)
 
+    def append(self, later: "Measurement") -> None:
+        """Take in what was measured on the images that follow these, by the same extractors, on another rank."""
+        for name, found in later.moments.items():
+            self.moments[name] = merge(self.moments[name], found) if name in self.moments else found
+            kept = sum(map(len, self._features[name]))
+            self._features[name].append(later.features(name)[: MOST_FEATURES - kept])
+        if later.count:
+            self._patches.append(later._patches)
+        self.similarity.append(later.similarity)
+        self._thumbnails += later._thumbnails
+        self._profiles += later._profiles
+        self.shape = self.shape or later.shape
+        self.count += later.count
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels between ranks: all that was measured, and not the networks that measured it."""
+        return {**self.__dict__, "extractors": {}, "like": None, "device": None}
+
     def to_arrays(self, part: str) -> Arrays:
         """What was measured by an extractor, or on `IMAGES` themselves, as `known` takes it; at least one image."""
         if part != IMAGES:
@@ -92,8 +113,7 @@ class Measurement:
             **levels,
             "sides": np.array(self.sides()),
             "shape": np.array(self.shape),
-            "similarity": np.array(self.similarity.total),
-            "pairs": np.array(self.similarity.pairs),
+            "similarity": self.similarity.values().numpy(),
             "thumbnails": self.thumbnails().numpy(),
             "profiles": self.profiles().numpy(),
         }
@@ -108,7 +128,7 @@ class Measurement:
         self.shape = tuple(arrays["shape"].tolist())
         self._patches.sides = arrays["sides"].tolist()
         self._patches.levels = [[_tensor(arrays[f"patches_{level}"])] for level in range(len(self._patches.sides))]
-        self.similarity.total, self.similarity.pairs = arrays["similarity"].item(), arrays["pairs"].item()
+        self.similarity = PairSimilarity(_tensor(arrays["similarity"]))
         self._thumbnails, self._profiles = [_tensor(arrays["thumbnails"])], [_tensor(arrays["profiles"])]
 
     def _check(self, images: Tensor) -> None:

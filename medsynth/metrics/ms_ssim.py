@@ -1,7 +1,5 @@
 """MS-SSIM between random pairs of one image set: how alike its images are, so lower is more diverse."""
 
-import math
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -71,25 +69,41 @@ def _gaussian_rows(side: int, *, mirrored: bool) -> Float[Tensor, "out side"]:
 
 
 class PairSimilarity:
-    """Running mean of the MS-SSIM of each image with the one before it: random pairs when images come in random order.
+    """The MS-SSIM of each image with the one before it: random pairs when images come in random order.
 
-    n images give n - 1 pairs; only one image is kept between batches, so memory does not grow.
+    n images give n - 1 pairs; of the images only the first and the last are kept, so memory hardly grows.
+
+    values: of pairs compared earlier.
     """
 
-    def __init__(self) -> None:
-        self.total, self.pairs = 0.0, 0
-        self.previous: Tensor | None = None
+    def __init__(self, values: Float[Tensor, " n"] | None = None) -> None:
+        self.first: Tensor | None = None
+        self.last: Tensor | None = None
+        self._values = [] if values is None else [values]
 
     def update(self, images: Float[Tensor, "b c h w"]) -> None:
         """Compare more images, in their order."""
         images = images.detach().cpu()
-        chain = images if self.previous is None else torch.cat((self.previous, images))
-        self.previous = chain[-1:].clone()
+        chain = images if self.last is None else torch.cat((self.last, images))
+        self.first = images[:1].clone() if self.first is None else self.first
+        self.last = chain[-1:].clone()
         for first, second in zip(chain[:-1].split(CHUNK), chain[1:].split(CHUNK), strict=True):
-            values = ms_ssim(first, second)
-            self.total += values.double().sum().item()
-            self.pairs += len(values)
+            self._values.append(ms_ssim(first, second).double())
+
+    def append(self, later: "PairSimilarity") -> None:
+        """The pairs of images that follow these, the one of the last and the first image included."""
+        if later.first is None:
+            return
+        if self.last is not None:
+            self._values.append(ms_ssim(self.last, later.first).double())
+        self.first = later.first if self.first is None else self.first
+        self.last = later.last
+        self._values += later._values
+
+    def values(self) -> Float[Tensor, " n"]:
+        """Of each pair, in their order; float64."""
+        return torch.cat([torch.zeros(0, dtype=torch.float64), *self._values])
 
     def compute(self) -> float:
         """The mean over all pairs; nan before there are two images."""
-        return self.total / self.pairs if self.pairs else math.nan
+        return self.values().mean().item()

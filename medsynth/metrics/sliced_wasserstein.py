@@ -59,12 +59,13 @@ class PatchSample:
     Args:
         count: how many images are expected at most; above 512, fewer than 128 patches are taken from each.
         seed: of the places.
+        first: number of the first image, on which its places depend, in a set that is measured in parts.
     """
 
-    def __init__(self, *, count: int, seed: int = 0) -> None:
+    def __init__(self, *, count: int, seed: int = 0, first: int = 0) -> None:
         self.per_image = max(1, min(PATCHES_PER_IMAGE, MOST_PATCHES // max(1, count)))
         self.seed = seed
-        self.seen = 0
+        self.seen = first
         self.levels: list[list[Tensor]] = []
         self.sides: list[int] = []
 
@@ -79,6 +80,14 @@ class PatchSample:
         for kept, level, where in zip(self.levels, pyramid, places.unbind(dim=1), strict=True):
             kept.append(extract_patches(level, where))
         self.seen += len(images)
+
+    def append(self, later: "PatchSample") -> None:
+        """The patches of images that follow these."""
+        if not self.levels:
+            self.levels, self.sides = [[] for _ in later.levels], later.sides
+        for kept, more in zip(self.levels, later.levels, strict=True):
+            kept += more
+        self.seen = later.seen
 
     def compute(self) -> list[Float[Tensor, "n c p"]]:
         """The patches of each level, finest first, in the order of the images."""

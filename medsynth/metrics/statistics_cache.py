@@ -18,7 +18,7 @@ from medsynth.errors import say
 from medsynth.metrics.frechet import Moments
 from medsynth.metrics.inception import cached_weights
 
-VERSION = 1  # raise it whenever what is measured, or how, changes: older files are then never read again
+VERSION = 2  # raise it whenever what is measured, or how, changes: older files are then never read again
 MOST_BYTES = 2 * 1024**3  # of all files together; those that were not read for the longest time go first
 FACTS = "facts"  # the member of a file that says what it holds
 Arrays = dict[str, ndarray]

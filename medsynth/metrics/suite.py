@@ -6,7 +6,6 @@
 `judge` does both at once.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -20,14 +19,21 @@ from torch import Tensor
 from medsynth.errors import UserError
 from medsynth.metrics import nearest as memory
 from medsynth.metrics.bootstrap import resample
-from medsynth.metrics.comparison import Draws, against_unseen, class_scores, distances, names_of, score_of
+from medsynth.metrics.comparison import (
+    Draws,
+    against_unseen,
+    class_scores,
+    distances,
+    diversity,
+    names_of,
+    score_of,
+)
 from medsynth.metrics.copies import nearest_copy
 from medsynth.metrics.encoder.extractor import Encoder
 from medsynth.metrics.entries import Finding, entry, metric_key, scalars
 from medsynth.metrics.features import Extractor, MissingWeights
 from medsynth.metrics.inception import Inception
 from medsynth.metrics.measurement import Measurement, check
-from medsynth.metrics.ms_ssim import betas_for
 from medsynth.metrics.origin import Origin
 from medsynth.metrics.privacy import authenticity, duplicates
 from medsynth.metrics.settings import load_extractors, settings
@@ -90,7 +96,6 @@ class Yardstick:
         self.device, self.thorough, self.origin = device, thorough, origin
         self.missing: dict[str, MissingWeights] = {}
         self.extractors: dict[str, Extractor] | None = None
-        self.synthetic: Measurement | None = None  # of the last thorough judgement, for charts of its features
         self.reference = self._measure("real", reference, like=None, part="reference")
         if not self.reference.count:
             raise UserError("there are no real images to judge by")
@@ -99,6 +104,7 @@ class Yardstick:
             made = self._measure("held-out real", held_out, like=self.reference, part="held out")
             self.held_out = made if made.count else None
         self.calibration = distances(self.reference, self.held_out) if self.held_out else {}
+        self.calibration["ms_ssim"] = diversity(self.reference)
         self._remember(train, unseen)
 
     def _remember(self, train: Images | None, unseen: Images | None) -> None:
@@ -131,18 +137,20 @@ class Yardstick:
                 self.origin.keep(part, whole, count=self.settings.count)
         return torch.cat(parts) if parts else None
 
-    def _measure(self, name: str, images: Images, *, like: Measurement | None, part: str | None = None) -> Measurement:
+    def _measure(
+        self, name: str, images: Images, *, like: Measurement | None, part: str | None = None, first: int = 0
+    ) -> Measurement:
         """Measure the first `count` images; what is known of this part of the origin is not measured again."""
         batches = iter(images)
-        first = next(batches, None)
-        if first is None:
+        start = next(batches, None)
+        if start is None:
             return self._empty(name, like)
         if self.extractors is None:
-            self._load(channels=first.shape[1])
-        made = self._empty(name, like, part=part)
+            self._load(channels=start.shape[1])
+        made = self._empty(name, like, part=part, first=first)
         if made.complete:
             return made
-        for batch in chain([first], batches):
+        for batch in chain([start], batches):
             made.update(batch)
             if made.count == made.most:
                 break
@@ -150,13 +158,15 @@ class Yardstick:
             self.origin.keep(part, made, count=self.settings.count)
         return made
 
-    def _empty(self, name: str, like: Measurement | None, *, part: str | None = None) -> Measurement:
+    def _empty(self, name: str, like: Measurement | None, *, part: str | None = None, first: int = 0) -> Measurement:
         """A measurement that knows of this part what the origin remembers."""
         extractors, count = self.extractors or {}, self.settings.count
         known = None
         if self.origin and part:
             known = self.origin.recall(part, count=count, extractors=extractors, device=self.device)
-        return Measurement(name, count=count, extractors=extractors, like=like, device=self.device, known=known)
+        return Measurement(
+            name, count=count, extractors=extractors, like=like, device=self.device, known=known, first=first
+        )
 
     def _load(self, *, channels: int) -> None:
         trained = self.origin.encoder() if self.origin else None
@@ -165,41 +175,47 @@ class Yardstick:
         self.missing = {name: one for name, one in found.items() if isinstance(one, MissingWeights)}
 
     def judge(self, fake: Images) -> dict[str, Any]:
-        """Compare synthetic images with the real ones: the content of metrics.json.
+        """Compare synthetic images with the real ones: the content of metrics.json, see `judgement`."""
+        measured = self.measure(fake)
+        return self.judgement(measured, self.find(measured))
 
-        Returns one entry a metric under its key (see `medsynth.metrics.entries`), and beside them `insufficient`
-        (entries made from fewer than `count` images), `warnings` (lines) and `images` (counts and size).
+    def measure(self, fake: Images, *, first: int = 0) -> Measurement:
+        """Measure the first `count` synthetic images, or a rank's part of them that begins at number `first`."""
+        return self._measure("synthetic", fake, like=self.reference, first=first)
+
+    def find(self, synthetic: Measurement, *, name: str = "synthetic") -> dict[str, Finding]:
+        """What every metric says of measured synthetic images. Raises UserError when there are none.
+
+        name: of the draws of synthetic images behind the intervals: sets of two names are drawn independently.
         """
-        synthetic = self._measure("synthetic", fake, like=self.reference)
         if not synthetic.count:
             raise UserError("there are no synthetic images to judge")
-        self.synthetic = synthetic if self.thorough else None
+        drawn = self._draws(synthetic, name) if self.thorough else None
         findings = {
-            **self._compare(synthetic, self._draws(synthetic) if self.thorough else None),
+            **distances(self.reference, synthetic, drawn=drawn),
+            "ms_ssim": diversity(synthetic, drawn=name if self.thorough else None),
+        }
+        for metric, finding in findings.items():
+            findings[metric] = finding.beside(self.calibration.get(metric))
+        findings |= {
+            **class_scores(self.reference, synthetic),
             **self._unavailable(),
             "nearest_train": self._nearest(synthetic),
             **(self._private(synthetic) if self.thorough else {}),
         }
         if self.others.count:
-            for name, beside in against_unseen(self.reference, self.others, synthetic).items():
-                findings[name] = replace(findings[name], extra={**findings[name].extra, "unseen": beside})
-        return self._assemble(findings, synthetic)
+            for metric, beside in against_unseen(self.reference, self.others, synthetic).items():
+                findings[metric] = replace(findings[metric], extra={**findings[metric].extra, "unseen": beside})
+        return findings
 
-    def _draws(self, synthetic: Measurement) -> Draws:
+    def _draws(self, synthetic: Measurement, name: str = "synthetic") -> Draws:
         """Real patients and synthetic images drawn again and again; None where all real images are of one patient."""
         patients = self.patients.reference
         real = range(self.reference.count) if patients is None else patients[: self.reference.count]
         try:
-            return resample(real, name="real"), resample(range(synthetic.count), name="synthetic")
+            return resample(real, name="real"), resample(range(synthetic.count), name=name)
         except Undefined:
             return None
-
-    def _compare(self, synthetic: Measurement, drawn: Draws) -> dict[str, Finding]:
-        findings = distances(self.reference, synthetic, drawn=drawn)
-        for name, finding in findings.items():
-            findings[name] = finding.beside(self.calibration.get(name))
-        findings["ms_ssim"] = _diversity(synthetic).beside(_diversity(self.reference))
-        return findings | class_scores(self.reference, synthetic)
 
     def _unavailable(self) -> dict[str, Finding]:
         names = [(name, metric) for name in self.missing for metric in (*names_of(name).values(), *score_of(name))]
@@ -259,7 +275,12 @@ class Yardstick:
             authentic = Finding(None, reason=undefined.reason)
         return {"duplicates": Finding(copies.rate, copies.expected, extra=extra), "authenticity": authentic}
 
-    def _assemble(self, findings: Mapping[str, Finding], synthetic: Measurement) -> dict[str, Any]:
+    def judgement(self, synthetic: Measurement, findings: Mapping[str, Finding]) -> dict[str, Any]:
+        """The content of metrics.json.
+
+        Returns one entry a metric under its key (see `medsynth.metrics.entries`), and beside them `insufficient`
+        (entries made from fewer than `count` images), `warnings` (lines) and `images` (counts and size).
+        """
         counts = {"n_real": self.reference.count, "n_fake": synthetic.count}
         made = {
             metric_key(name, self.settings.count): entry(finding, **counts, real_split=self.real_split)
@@ -316,14 +337,6 @@ class Yardstick:
             if isinstance(extractor, Encoder):
                 lines += extractor.doubts(content=self.origin.content if self.origin else None)
         return lines
-
-
-def _diversity(measured: Measurement) -> Finding:
-    value = measured.similarity.compute()
-    if math.isnan(value):
-        return Finding(None, reason="one image makes no pair")
-    betas = betas_for(min(measured.shape[1:]))
-    return Finding(value, extra={"betas": list(betas), "pairs": measured.similarity.pairs})
 
 
 def judge(

@@ -1,6 +1,7 @@
 """Callbacks in a real, tiny training."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from medsynth.callbacks.evaluation import share_of
 from medsynth.checkpoint import load_run
 from medsynth.loggers import read_rows
 
@@ -32,6 +34,28 @@ def test_judgements_stand_in_the_rows_and_mark_the_best_checkpoint(run: Run):
     assert [row["images_seen"] for row in judged] == [32, 64]
     values = [row["val/frechet_random_16"] for row in judged]
     assert load_run(folder, checkpoint="best").images_seen == judged[int(np.argmin(values))]["images_seen"]
+
+
+def test_judging_says_what_it_costs_and_how_it_would_cost_less(run: Run, capsys: pytest.CaptureFixture[str]):
+    run("run", *JUDGED)
+    told = capsys.readouterr().err
+    assert len(re.findall(r"judged at \d+ images in [\d.]+ s, [\d.]+% of the time so far: frechet", told)) == 2
+    share, enough = re.search(r"judging took (\d+)% of the time; evaluate_every=([\d_]+) or more would", told).groups()
+    assert int(share) > 5  # of 64 images of 16 x 16
+    assert int(enough) > 32
+
+
+def test_cheap_judging_needs_no_advice(run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("medsynth.callbacks.evaluation.MOST_SHARE", 1.0)
+    run("run", *JUDGED)
+    assert "or more would take" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("count", "ranks"), [(16, 1), (16, 2), (64, 3), (100, 2), (256, 5)])
+def test_ranks_share_all_images_in_whole_calls_of_the_generator(count: int, ranks: int):
+    parts = [share_of(count, rank=rank, ranks=ranks) for rank in range(ranks)]
+    assert [number for first, last in parts for number in range(first, last)] == list(range(count))
+    assert all(first % 32 == 0 or first == count for first, _ in parts)
 
 
 def test_judging_does_not_touch_the_training(run: Run):

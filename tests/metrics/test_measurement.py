@@ -1,5 +1,9 @@
 """One pass over an image set: what it leaves behind survives as arrays, whole or in part, to the last bit."""
 
+import pickle
+from itertools import pairwise
+
+import numpy as np
 import pytest
 import torch
 
@@ -46,6 +50,24 @@ def test_a_measurement_survives_as_arrays_bit_for_bit():
     assert (again.count, again.shape, again.sides()) == (COUNT, (1, 32, 32), made.sides())
     assert bits(again) == bits(made)
     assert figures(again) == figures(made)
+
+
+@pytest.mark.parametrize("cuts", [(7,), (1, 19), (5, 5, 12)])
+def test_parts_measured_on_several_ranks_are_put_together(cuts):
+    whole, parts = measured(), []
+    for first, last in pairwise((0, *cuts, COUNT)):
+        part = Measurement("real", count=COUNT, extractors={"random": RandomConvolutions(1)}, first=first)
+        for batch in images()[first:last].split(3):
+            part.update(batch)
+        parts.append(pickle.loads(pickle.dumps(part)) if parts else part)  # as they travel between processes
+    for part in parts[1:]:
+        parts[0].append(part)
+    found, wanted = arrays(parts[0]), arrays(whole)
+    assert parts[0].count == COUNT
+    for name, array in wanted[IMAGES].items():
+        np.testing.assert_array_equal(found[IMAGES][name], array, err_msg=name)
+    for name, array in wanted["random"].items():
+        np.testing.assert_allclose(found["random"][name], array, rtol=1e-6, atol=1e-6, err_msg=name)
 
 
 @pytest.mark.parametrize("part", [IMAGES, "random"])
