@@ -70,6 +70,9 @@ class BEGAN(NoiseToImage):
         else:
             self._balance(self._real_error, terms["fake"])
 
+    def _realness(self, batch: Batch, image: Image) -> Tensor:
+        return -self._error(image)
+
     def _error(self, image: Image) -> Tensor:
         """L(v) of each image, (b,)."""
         assert isinstance(image, Tensor)

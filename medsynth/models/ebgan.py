@@ -65,6 +65,9 @@ class EBGAN(NoiseToImage):
             terms["pulling_away"] = self.pulling_away_weight * pulling_away(code)
         return terms
 
+    def _realness(self, batch: Batch, image: Image) -> Tensor:
+        return -self._energy(image)[0]
+
     def _energy(self, image: Image) -> tuple[Tensor, Tensor]:
         """Energies (b,) and codes (b, f)."""
         assert isinstance(image, Tensor)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from medsynth.batch import Batch, Request
 from medsynth.ema import Average
 from medsynth.losses import AdversarialLoss
+from medsynth.models.at_rest import at_rest
 from medsynth.networks import check_resolution
 from medsynth.networks.critic import Critic
 from medsynth.networks.laplacian import check_start, down, low_pass, up
@@ -157,9 +158,26 @@ class LAPGAN(SynthesisModule):
             augment = self.critic_augments[f"critic/{side}"]
             rows = batch["row"]
             parts = [augment.transformed(part.float(), self.draws, rows, name=name, masks=masks) for part in parts]
-        colours = image.shape[1] - masks
-        pair = torch.cat([part[:, :colours] for part in parts] + [part[:, colours:] for part in parts], dim=1)
+        pair = joined(parts, masks=masks)
         return pair if augment is None else augment.noisy(pair, self.draws, batch["row"], name=name)
+
+    def realness(self, batch: Batch, *, masks: int = 0) -> Float[Tensor, " b"]:
+        """How real the critics of all levels find the images of a batch: the sum of their logits, more being more real.
+
+        An image's probability is that of its coarsest level times those of all finer levels given their low-pass
+        (section 2.2 of the paper), and a critic's best logit is the logarithm of real over fake, so the logits add up.
+        Of each image alone, unaugmented, see `at_rest`.
+
+        Args:
+            masks: how many last channels are masks.
+        """
+        found = []
+        with at_rest(self.critics):
+            for side in (self.start, *self.finer):
+                image, low = self.level(side, batch)
+                shown = joined([image] if low is None else [image, low], masks=masks)
+                found.append(self.critic(side)(shown))
+            return torch.stack(found).sum(dim=0)
 
     def generate(self, request: Request) -> Float[Tensor, "b c h w"]:
         coarse, *planes = request["latent"].split([self.coarse_dim, *(side**2 for side in self.finer)], dim=1)
@@ -169,3 +187,9 @@ class LAPGAN(SynthesisModule):
             residual = self.generator_averages[str(side)](plane.unflatten(1, (1, side, side)), low)
             image = (low + residual).clamp(-1, 1)
         return image
+
+
+def joined(parts: list[Image], *, masks: int) -> Float[Tensor, "b d h w"]:
+    """Images of one size, channel behind channel; the last `masks` of each come after all colours."""
+    colours = parts[0].shape[1] - masks
+    return torch.cat([part[:, :colours] for part in parts] + [part[:, colours:] for part in parts], dim=1)

@@ -3,7 +3,7 @@
 from typing import Unpack
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from medsynth.batch import Batch
@@ -63,6 +63,9 @@ class MultiHinge(NoiseToImage):
             **self.feature_matching(batch, fake),
         }
 
+    def _realness(self, batch: Batch, image: Image) -> Tensor:
+        return own_margin(self._logits(batch, image), _label(batch) + 1)
+
     def _logits(self, batch: Batch, image: Image) -> Tensor:
         return self.critic(image, **given(self.critic, batch))  # (b, 1 + classes)
 
@@ -70,6 +73,13 @@ class MultiHinge(NoiseToImage):
 def margin(logits: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
     """By how much the best of the real classes outdoes "synthetic": above 0 where an image passes for real."""
     return logits[:, 1:].amax(dim=1) - logits[:, 0]
+
+
+def own_margin(logits: Float[Tensor, "b k"], kind: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
+    """By how much each image's own kind outdoes all others, "synthetic" among them: what the hinge widens up to 1."""
+    own = logits.gather(1, kind[:, None])  # (b, 1)
+    others = logits.scatter(1, kind[:, None], -torch.inf)
+    return own.squeeze(1) - others.amax(dim=1)
 
 
 def _label(batch: Batch) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from medsynth.batch import Batch, Request
 from medsynth.ema import Average
 from medsynth.errors import UserError, check_number
+from medsynth.models.at_rest import at_rest
 from medsynth.synthesis import Image, SynthesisModule, Terms
 
 GIVEN = ("label", "covariates")  # what a network may be conditioned on
@@ -109,6 +110,24 @@ class NoiseToImage(SynthesisModule):
     def score(self, batch: Batch, image: Image) -> Float[Tensor, " b"]:
         """The critic's logits."""
         return self.critic(image, **given(self.critic, batch))
+
+    def realness(self, batch: Batch, *, masks: int = 0) -> Float[Tensor, " b"]:
+        """How real the critic finds the images of a batch, more being more real, on a scale of the model's own.
+
+        Of each image alone (see `at_rest`), unaugmented, with the label and covariates that the critic is conditioned
+        on. The critic is that of the last step: only generators have an average.
+
+        Args:
+            masks: how many last channels are masks, which most critics need not know.
+        """
+        del masks
+        image = batch["image"] if self._scales is None else self._scales(batch["image"])
+        with at_rest(self.critic):
+            return self._realness(batch, image)
+
+    def _realness(self, batch: Batch, image: Image) -> Float[Tensor, " b"]:
+        """The logit, where the model has no better word for it; a relativistic one is taken raw."""
+        return self.score(batch, image)
 
     def feature_matching(self, batch: Batch, fake: Image) -> Terms:
         """The generator's term of that name; none where its weight is 0."""

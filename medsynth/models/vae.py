@@ -64,5 +64,8 @@ class VAE(SynthesisModule):
             "divergence": self.kl_weight * divergence_from_prior(mean, log_variance).mean(),
         }
 
+    def realness(self, batch: Batch, *, masks: int = 0) -> None:
+        """None: there is no critic to ask."""
+
     def generate(self, request: Request) -> Float[Tensor, "b c h w"]:
         return self.decoder_average(request["latent"])

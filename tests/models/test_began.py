@@ -103,3 +103,10 @@ def test_impossible_balances_are_refused():
         begun(gamma=1.5)
     with pytest.raises(UserError, match=r"model.k_step=-1.0 must be a number of at least 0"):
         begun(k_step=-1.0)
+
+
+def test_real_means_a_small_error():
+    model = begun()
+    batch = Batch(image=torch.tensor([0.5, -1.0])[:, None, None, None].expand(-1, 1, 4, 4), row=torch.arange(2))
+    torch.testing.assert_close(model.realness(batch), torch.tensor([-0.1, -0.2]))  # -s |g|
+    assert model.k == 0

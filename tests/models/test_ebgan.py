@@ -82,3 +82,8 @@ def test_impossible_margins_are_refused():
         begun(margin=0.0)
     with pytest.raises(UserError, match=r"model.pulling_away_weight=-1.0 must be a number of at least 0"):
         begun(pulling_away_weight=-1.0)
+
+
+def test_real_means_a_low_energy():
+    batch = Batch(image=torch.tensor([0.5, -1.0])[:, None, None, None].expand(-1, 1, 4, 4), row=torch.arange(2))
+    torch.testing.assert_close(begun().realness(batch), torch.tensor([-0.1, -0.2]))  # -s |g|

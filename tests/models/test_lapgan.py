@@ -202,3 +202,19 @@ def test_a_generator_that_makes_the_real_images_has_nothing_to_match(side: int):
     real, _ = model.level(side, part)
     model.fake = lambda side, batch, low, draw: real
     assert model.generator_loss(side, part)["feature_matching"] == 0
+
+
+def test_an_image_is_as_real_as_all_levels_say_together():
+    model = lapgan(channels=2, critic=Recorder, coarse_critic=Recorder)
+    whole = batch(channels=2)
+    found = model.realness(whole, masks=1)
+    expected = 0
+    for side in (8, 16, 32):
+        image, low = model.level(side, whole)
+        critic = model.critic(side)
+        assert isinstance(critic, Recorder)
+        (shown,) = critic.shown
+        pair = [image] if low is None else [image[:, :1], low[:, :1], image[:, 1:], low[:, 1:]]
+        assert torch.equal(shown, torch.cat(pair, dim=1))  # masks behind all colours, as in training
+        expected = expected + critic(shown)
+    torch.testing.assert_close(found, expected)

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from medsynth.augment.ada import ADA
 from medsynth.batch import Batch
-from medsynth.models.multi_hinge import MultiHinge, margin
+from medsynth.models.multi_hinge import MultiHinge, margin, own_margin
 from medsynth.networks.conditioning import ClassCritic
 from medsynth.networks.convolutional import ConvGenerator
 from medsynth.synthesis import Training
@@ -54,3 +54,10 @@ def test_ada_counts_real_images_by_that_margin(logits: list[float], side: int):
     model.critic_loss(batch)
     model._adapt()
     assert model.critic_augments["critic"].state()["overfitting"] == side / 2
+
+
+def test_an_image_is_real_by_how_much_its_own_class_outdoes_all_else():
+    logits = torch.tensor([[1.0, 3.0, -9.0], [1.0, 3.0, -9.0], [2.0, -1.0, 1.5]])
+    assert own_margin(logits, torch.tensor([1, 2, 2])).tolist() == [2, -12, -0.5]
+    model, batch = begun()
+    assert model.realness(batch).tolist() == [-2, -2, -2, -4]
