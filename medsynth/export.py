@@ -42,6 +42,9 @@ class Exporter:
         label: the class, or "balanced", that was asked for; None for none. The provenance names those of all calls that
             wrote into the folder, for they may differ: the image of a class and number is the same in each.
         asked: what else than seed, number and class decides an image (truncation, covariates), for the provenance.
+        keep: the share of images that is to be written; None: all are. A folder has one share.
+        numbers: of the images that this call makes, with `keep`; of a range that the folder holds the best of already,
+            no other best are added.
     """
 
     def __init__(
@@ -54,6 +57,8 @@ class Exporter:
         bits: int,
         label: str | None = None,
         asked: Mapping[str, Any] | None = None,
+        keep: float | None = None,
+        numbers: range = range(0),
     ) -> None:
         self.channels = len(run.ranges)
         if self.channels != 1 and (format == "dicom" or (format == "png" and (bits != 8 or self.channels != 3))):
@@ -69,10 +74,14 @@ class Exporter:
         self.spacing = tuple(run.spacing or SPACING_MM)
         self.manifest, self.provenance = out / "manifest.csv", out / "provenance.json"
         self._folders = class_folders(run.class_names)
+        self.keep, self.numbers, self.label = keep, numbers, label
+        self.choices: list[dict[str, Any]] = []  # by a detector, one a call
         labels = [label]
         if self.provenance.exists():
             before = json.loads(self.provenance.read_text())
             self._refuse_another_origin(before)
+            self._refuse_another_choice(before)
+            self.choices = before.get("chosen", [])
             labels = [*before.get("labels_asked", [None]), label]
         self.labels = list(dict.fromkeys(labels))
         self._rows = self._known_rows()
@@ -84,16 +93,19 @@ class Exporter:
         *,
         label: str = UNLABELLED,
         covariates: Mapping[str, float | int] | None = None,
+        score: float | None = None,
     ) -> Path:
         """Write one image in [-1, 1], with its mask where it has one, under its number and class.
 
         covariates: what it was conditioned on, in their own units, for the manifest.
+        score: what the quality detector said of it, for the manifest.
         """
         path = self.out / self._folders.get(label, UNLABELLED) / f"{number:06d}{self._kind.suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         self._kind.write(self, image[: self.channels], path)
         row: dict[str, Any] = {"file": self._name(path), "number": number, "seed": self.seed, "class": label}
         row |= {name: f"{value:.6g}" for name, value in (covariates or {}).items()}
+        row |= {} if score is None else {"score": f"{score:.6g}"}
         row["sha256"] = _sha256(path)
         if len(image) > self.channels:
             beside = path.with_name(f"{number:06d}_mask{self._kind.suffix}")
@@ -101,6 +113,17 @@ class Exporter:
             row |= {"mask": self._name(beside), "mask_sha256": _sha256(beside)}
         self._rows[row["file"]] = row
         return path
+
+    def choose(self, *, written: int, usable_ratio: float, detector: str) -> None:
+        """State for the provenance how the images to be written were chosen.
+
+        written: how many.  usable_ratio: the share of all made that is usable.  detector: digest of what judged them.
+        """
+        made = {"first": self.numbers.start, "made": len(self.numbers), "label": self.label}
+        choice = {**made, "written": written, "usable_ratio": usable_ratio, "detector": detector}
+        if any(self._overlaps(other) and other["detector"] != detector for other in self.choices):
+            raise UserError(f"out={self.out} holds images that another quality detector chose; choose another folder")
+        self.choices = [other for other in self.choices if not self._overlaps(other)] + [choice]
 
     def close(self) -> None:
         """Write the manifest and the provenance."""
@@ -131,6 +154,7 @@ class Exporter:
             "seed": self.seed,
             **({} if self.labels == [None] else {"labels_asked": self.labels}),
             **self.asked,
+            **({} if self.keep is None else {"keep": self.keep, "chosen": self.choices}),
             "format": self.format,
             "bits": self.bits,
             "training_data": {"name": data["name"], "content": self.run.pack_content},
@@ -156,6 +180,21 @@ class Exporter:
         if before.get("format") != self.format or before.get("bits", self.bits) != self.bits:
             held = f"format={before.get('format')} bits={before.get('bits', self.bits)}"
             raise UserError(f"out={self.out} holds images of {held}; choose another folder, or that format")
+
+    def _refuse_another_choice(self, before: Mapping[str, Any]) -> None:
+        """One folder, one share, and one choice of any images: else nobody could say which images are left out."""
+        if before.get("keep") != self.keep:
+            raise UserError(f"out={self.out} holds images of keep={before.get('keep')}; choose another folder")
+        for other in before.get("chosen", []):
+            last = other["first"] + other["made"]
+            if self._overlaps(other) and (other["first"], last) != (self.numbers.start, self.numbers.stop):
+                held = f"the best of images {other['first']} to {last - 1}"
+                raise UserError(f"out={self.out} holds {held}; choose another folder, or go on with first={last}")
+
+    def _overlaps(self, other: Mapping[str, Any]) -> bool:
+        """Has this call images in common with the `other` choice?"""
+        begins, ends = other["first"], other["first"] + other["made"]
+        return other["label"] == self.label and begins < self.numbers.stop and self.numbers.start < ends
 
     def _known_rows(self) -> dict[str, dict[str, Any]]:
         if not self.manifest.exists():

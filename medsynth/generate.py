@@ -1,6 +1,7 @@
 """Synthetic images of a trained model:   python -m medsynth.generate run=RUN n=64 seed=0 out=DIR"""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,10 @@ from medsynth.cli import verb
 from medsynth.errors import UserError, check_whole, say
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from medsynth.checkpoint import LoadedRun
+    from medsynth.export import Exporter
     from medsynth.latent import Truncation
 
 
@@ -17,26 +21,19 @@ def generate(config: Mapping[str, Any]) -> dict[str, Any]:
     check(config)
 
     from medsynth.checkpoint import load_run
-    from medsynth.export import Exporter
-    from medsynth.sampling import synthesise
+    from medsynth.sampling import synthesise, truncates
 
     run = load_run(config["run"], checkpoint=config["checkpoint"])
     n, first, seed = config["n"], config["first"], config["seed"]
     label, covariates = _conditions(run, config)
     truncation = _truncation(config)
-    if truncation and not all(getattr(network, "truncates", True) for network in run.model.modules()):
+    if truncation and not truncates(run.model):
         raise UserError(
             f"truncation={truncation.threshold} changes nothing here: this run's generator normalises latents"
         )
-    default = Path(str(config["run"])) / f"generated-{run.images_seen}-s{seed}"
-    out = default if config["out"] is None else Path(str(config["out"]))
-    asked = {
-        "covariates": covariates,
-        "truncation": truncation.threshold if truncation else None,
-        "truncation_mode": truncation.mode if truncation else None,
-    }
-    exporter = Exporter(out, run=run, seed=seed, format=config["format"], bits=config["bits"], label=label, asked=asked)
-    batches = synthesise(
+    exporter = _exporter(config, run, label=label, covariates=covariates, truncation=truncation)
+    batches = partial(  # the same images at each call
+        synthesise,
         run.model,
         n=n,
         seed=seed,
@@ -47,13 +44,79 @@ def generate(config: Mapping[str, Any]) -> dict[str, Any]:
         covariates=covariates,
         truncation=truncation,
     )
-    images = (image for images in batches for image in images)
+    best = None if exporter.keep is None else _best(config, exporter, batches)
+    images = (image for images in batches() for image in images)
     described = _described(run, seed=seed, first=first, n=n, label=label, covariates=covariates)
     for number, (image, (name, values)) in enumerate(zip(images, described, strict=True), start=first):
-        exporter.write(image, number, label=name, covariates=values)
+        if best is None:
+            exporter.write(image, number, label=name, covariates=values)
+        elif number in best:
+            exporter.write(image, number, label=name, covariates=values, score=best[number])
     exporter.close()
-    say(f"{n} synthetic images of {config['run']} at {run.images_seen:,} images: {out}")
-    return {"out": str(out), "n": n, "manifest": str(exporter.manifest), "provenance": str(exporter.provenance)}
+    chosen = {} if best is None else {"made": n, "usable_ratio": exporter.choices[-1]["usable_ratio"]}
+    written = n if best is None else len(best)
+    say(f"{written} synthetic images of {config['run']} at {run.images_seen:,} images: {exporter.out}")
+    paths = {"out": exporter.out, "manifest": exporter.manifest, "provenance": exporter.provenance}
+    return {"n": written, **chosen, **{name: str(path) for name, path in paths.items()}}
+
+
+def _exporter(
+    config: Mapping[str, Any],
+    run: "LoadedRun",
+    *,
+    label: str | None,
+    covariates: Mapping[str, float | int],
+    truncation: "Truncation | None",
+) -> "Exporter":
+    """Writes into the folder of `config`. Raises UserError where that holds images of another kind."""
+    from medsynth.export import Exporter
+
+    seed, first = config["seed"], config["first"]
+    default = Path(str(config["run"])) / f"generated-{run.images_seen}-s{seed}"
+    asked = {
+        "covariates": covariates,
+        "truncation": truncation.threshold if truncation else None,
+        "truncation_mode": truncation.mode if truncation else None,
+    }
+    return Exporter(
+        default if config["out"] is None else Path(str(config["out"])),
+        run=run,
+        seed=seed,
+        format=config["format"],
+        bits=config["bits"],
+        label=label,
+        asked=asked,
+        keep=_share(config),
+        numbers=range(first, first + config["n"]),
+    )
+
+
+def _best(
+    config: Mapping[str, Any], exporter: "Exporter", batches: Callable[[], Iterable["Tensor"]]
+) -> dict[int, float]:
+    """The numbers of the best of all images, and their scores. Raises UserError where no detector is to be had."""
+    from medsynth.metrics.quality import keep
+    from medsynth.metrics.undefined import Undefined
+    from medsynth.subjects import load
+    from medsynth.usable import blindness, detector_of, scores_of
+
+    folder, share = Path(str(config["run"])), _share(config) or 1.0
+    run, pack = load(folder, checkpoint=config["checkpoint"], root=(config.get("data") or {}).get("root"))
+    if run.pack_content != pack.content:
+        say("warning: the real images at hand are not those of the training: their content differs")
+    try:
+        detector = detector_of([folder], pack)
+    except Undefined as error:
+        raise UserError(f"keep={share} cannot be: {error.reason}; keep=null writes all") from None
+    if (reason := blindness(detector)) is not None:
+        raise UserError(f"keep={share} cannot be: {reason}; keep=null writes all")
+    scores = scores_of(detector, batches())
+    best, ratio = keep(scores, share), detector.usable(scores)
+    say(f"usable: {ratio:.1%} of {len(scores)} images, and of new real ones {1 - detector.tail.expected:.1%}")
+    if unusable := int(detector.tail.holds(scores[best]).sum()):
+        say(f"warning: {unusable} of the best {len(best)} images are not usable; a smaller keep leaves them out")
+    exporter.choose(written=len(best), usable_ratio=ratio, detector=detector.digest())
+    return {config["first"] + place: scores[place].item() for place in best.tolist()}
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -71,6 +134,17 @@ def check(config: Mapping[str, Any]) -> None:
     if not isinstance(config.get("covariates") or {}, Mapping):
         raise UserError(f"covariates={config['covariates']} must be values by name: covariates='{{age: 60}}'")
     _truncation(config)
+    _share(config)
+
+
+def _share(config: Mapping[str, Any]) -> float | None:
+    """The share to keep. Raises UserError unless it is one, and for a place of real images that nothing needs."""
+    share, root = config.get("keep"), (config.get("data") or {}).get("root")
+    if share is None and root is not None:
+        raise UserError(f"data.root={root} says where the real images for keep= lie, and keep=null: set keep=0.8")
+    if share is not None and (isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1):
+        raise UserError(f"keep={share} must be a share above 0 and at most 1, or null for all images")
+    return None if share is None else float(share)
 
 
 def _truncation(config: Mapping[str, Any]) -> "Truncation | None":

@@ -67,3 +67,8 @@ def needed_attributes(model: Any, attributes: Attributes | None) -> list[str]:
     if missing := [key for key in needed if not has[key]]:
         raise UserError(f"the model is conditioned on {missing[0]}, and its checkpoint does not say what training had")
     return needed
+
+
+def truncates(model: Any) -> bool:
+    """Does truncating latents change images? Not where the generator normalises them."""
+    return all(getattr(network, "truncates", True) for network in model.modules())

@@ -1,4 +1,4 @@
-"""Two halves of the real images that share no patient: what real against real is measured between."""
+"""Real images by patient: two halves that share none, between which real against real is measured, and fair samples."""
 
 import numpy as np
 from jaxtyping import Int
@@ -37,3 +37,14 @@ def halves(
     shuffle = np.random.default_rng(fold(seed, "halves"))
     first, second = (shuffle.permutation(np.flatnonzero(side[members] == half)) for half in (0, 1))
     return first, second
+
+
+def in_turn(groups: ndarray, random: np.random.Generator) -> Int[ndarray, " n"]:
+    """All positions of (n,) `groups`, so that each group gives one before any gives two; otherwise in random order."""
+    order = random.permutation(len(groups))
+    _, members = np.unique(groups[order], return_inverse=True)
+    together = np.argsort(members, kind="stable")
+    begins = np.searchsorted(members[together], members[together])  # where the group of each begins
+    turn = np.empty(len(groups), dtype=np.int64)
+    turn[together] = np.arange(len(groups)) - begins
+    return order[np.argsort(turn, kind="stable")]

@@ -5,8 +5,9 @@ scores = detector.score(samples)
 ratio, best = detector.usable(scores), keep(scores, 0.8)
 """
 
+import hashlib
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 
@@ -78,6 +79,7 @@ class Detector:
     scale, offset: of logits, so that scores are probabilities for patients it was not trained on.
     tail: the low 5 % of held-out real images' scores; what scores there is unusable.
     auc: how often a held-out real image outscores a spoilt one of the same patients; near 0.5 the detector is blind.
+    early: whether it has seen samples of an early checkpoint as well.
     """
 
     network: Network
@@ -86,21 +88,28 @@ class Detector:
     offset: float
     tail: Tail
     auc: float
+    early: bool = False
 
     @torch.no_grad()
     def score(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
         """The probability, 0 to 1, that an image is real, were half of all images real and half spoilt.
 
-        Images are seen at 64 x 64, so noise and blur finer than that do not count. Raises UserError for other channels
-        than it was trained on.
+        Images are seen at 64 x 64, so noise and blur finer than that do not count. An image with a value that is not
+        finite scores 0. Raises UserError for other channels than it was trained on.
         """
         if images.shape[1] != self.channels:
             raise UserError(f"images have {images.shape[1]} channels; the quality detector knows {self.channels}")
-        return (self.scale * _logits(self.network, images) + self.offset).sigmoid()
+        return (self.scale * _logits(self.network, images) + self.offset).sigmoid().nan_to_num(nan=0.0)
+
+    def digest(self) -> str:
+        """SHA-256 of all that decides a score and what is usable, in hex."""
+        numbers = (self.scale, self.offset, self.tail.threshold)
+        held = b"".join(values.numpy().tobytes() for values in self.network.state_dict().values())
+        return hashlib.sha256(held + repr(numbers).encode()).hexdigest()
 
     def usable(self, scores: Float[Tensor, " n"]) -> float:
         """The usable-image ratio: the share of scores above the threshold. About 0.95 for new real images; n >= 1."""
-        return 1 - self.tail.share(scores)
+        return (~self.tail.holds(scores)).double().mean().item()
 
 
 def train_detector(
@@ -146,7 +155,7 @@ def train_detector(
         optimizer.step()
         schedule.step()
     network.eval().requires_grad_(False)
-    return _calibrated(network, _small(held_out), random)
+    return replace(_calibrated(network, _small(held_out), random), early=early is not None)
 
 
 def _calibrated(network: Network, held_out: Float[Tensor, "m c 64 64"], random: Generator) -> Detector:
@@ -190,16 +199,21 @@ def keep(scores: Float[Tensor, " n"], share: float) -> Int[Tensor, " k"]:
     return scores.argsort(descending=True, stable=True)[:count].sort().values
 
 
-def save_detector(detector: Detector, path: Path) -> None:
-    """Write a detector to a file of tensors and plain numbers, whole or not at all."""
+def save_detector(detector: Detector, path: Path, *, origin: str = "") -> None:
+    """Write a detector to a file of tensors and plain numbers, whole or not at all.
+
+    origin: a digest of what it was trained on.
+    """
     partial = path.with_name(path.name + ".partial")
     torch.save(
         {
             "format": FORMAT,
+            "origin": origin,
             "channels": detector.channels,
             "scale": detector.scale,
             "offset": detector.offset,
             "auc": detector.auc,
+            "early": detector.early,
             "threshold": detector.tail.threshold,
             "expected": detector.tail.expected,
             "network": detector.network.state_dict(),
@@ -209,12 +223,17 @@ def save_detector(detector: Detector, path: Path) -> None:
     partial.replace(path)
 
 
-def load_detector(path: Path) -> Detector:
-    """Read what `save_detector` wrote; no code in the file is run. Raises UserError for anything else."""
+def load_detector(path: Path, *, origin: str | None = None) -> Detector:
+    """Read what `save_detector` wrote; no code in the file is run.
+
+    origin: what it must have been trained on; None: anything. Raises UserError for anything else.
+    """
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(held, dict) or held.get("format") != FORMAT:
             raise UserError(f"{path} is no quality detector of this version of medsynth; train it anew")
+        if origin not in (None, held["origin"]):
+            raise UserError(f"{path} is a quality detector of other images; train it anew")
         network = Network(held["channels"], random=generator(0))
         network.load_state_dict(held["network"])
     except FileNotFoundError:
@@ -223,7 +242,7 @@ def load_detector(path: Path) -> Detector:
         raise UserError(f"{path} is no quality detector: it cannot be read as one; train it anew") from error
     network.eval().requires_grad_(False)
     tail = Tail(held["threshold"], held["expected"])
-    return Detector(network, held["channels"], held["scale"], held["offset"], tail, held["auc"])
+    return Detector(network, held["channels"], held["scale"], held["offset"], tail, held["auc"], held["early"])
 
 
 @torch.no_grad()

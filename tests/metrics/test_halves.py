@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medsynth.metrics.halves import halves
+from medsynth.metrics.halves import halves, in_turn
 
 
 def groups_of(sizes):
@@ -42,3 +42,13 @@ def test_patients_may_be_numbers_or_names(kind):
     groups = np.array([kind(i // 2) for i in range(12)])
     first, second = halves(groups, np.full(12, -1))
     assert len(first) == len(second) == 6
+
+
+def test_each_patient_gives_one_image_before_any_gives_two():
+    groups = np.repeat(["a", "b", "c", "d"], [100, 3, 40, 1])
+    order = in_turn(groups, np.random.default_rng(0))
+    assert sorted(order) == list(range(144))
+    assert set(groups[order[:4]]) == set("abcd")
+    assert {name: int((groups[order[:12]] == name).sum()) for name in "abcd"} == {"a": 4, "b": 3, "c": 4, "d": 1}
+    assert order.tolist() == in_turn(groups, np.random.default_rng(0)).tolist()
+    assert order.tolist() != in_turn(groups, np.random.default_rng(1)).tolist()

@@ -89,6 +89,15 @@ def test_a_saved_detector_scores_as_before(detector, sets, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["quality.pt"]
 
 
+def test_a_detector_of_other_images_is_refused_where_somebody_asks(detector, sets, tmp_path):
+    save_detector(detector, tmp_path / "quality.pt", origin="a")
+    loaded = load_detector(tmp_path / "quality.pt", origin="a")
+    assert loaded.digest() == detector.digest()
+    assert train_detector(*sets[:2], seed=0, steps=1).digest() != detector.digest()
+    with pytest.raises(UserError, match=r"quality\.pt is a quality detector of other images"):
+        load_detector(tmp_path / "quality.pt", origin="b")
+
+
 def test_another_file_is_refused_in_words(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         load_detector(tmp_path / "none.pt")
