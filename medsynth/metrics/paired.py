@@ -3,13 +3,17 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
+from numpy import ndarray
 from torch import Tensor
 
 from medsynth.errors import UserError
+from medsynth.metrics.bootstrap import centred, interval, resample
 from medsynth.metrics.ms_ssim import K1, K2, SIGMA, WINDOW, ms_ssim
+from medsynth.metrics.undefined import Undefined
 
 MOST_PSNR = 120.0  # dB, which stands for equal images: one part in a million, finer than 16 bits
 
@@ -116,6 +120,33 @@ def mean_dice(values: Float[Tensor, "n l"], *, labels: Sequence[int]) -> dict[in
         label: (column.nanmean().item(), int((~column.isnan()).sum()))
         for label, column in zip(labels, values.unbind(dim=1), strict=True)
     }
+
+
+def mean_and_interval(
+    values: Float[Tensor, " n"], groups: ndarray, *, least: float = -torch.inf, most: float = torch.inf
+) -> tuple[float, tuple[float, float] | None]:
+    """The mean of one figure a pair, and where it would lie with other patients, whose pairs are drawn together.
+
+    Args:
+        values: nan for pairs that say nothing, which are left out; at least one is a number.
+        groups: (n,) patient or volume of each pair.
+        least, most: the range of the figure.
+
+    Returns:
+        The mean and its 95 % interval; None for the interval where all pairs are of one group.
+    """
+    held = ~values.isnan()
+    mean = values[held].mean().item()
+    names, members = np.unique(groups[held.numpy()], return_inverse=True)
+    index = torch.from_numpy(members.reshape(-1).astype(np.int64))
+    sums, counts = torch.zeros(2, len(names), dtype=torch.float64)
+    sums.index_add_(0, index, values[held].double())
+    counts.index_add_(0, index, torch.ones(len(index), dtype=torch.float64))
+    try:
+        drawn = resample(names, name="pairs").weights
+    except Undefined:
+        return mean, None
+    return mean, interval(mean, centred((drawn @ sums) / (drawn @ counts)), least=least, most=most)
 
 
 def _check(first: Tensor, second: Tensor, bounds: tuple[float, float]) -> None:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from medsynth.errors import UserError
-from medsynth.metrics.paired import dice, mean_dice, merge_pairs, pair_scores, ssim
+from medsynth.metrics.paired import dice, mean_and_interval, mean_dice, merge_pairs, pair_scores, ssim
 
 
 def images(count, height, width, *, seed=0, channels=1):
@@ -111,6 +111,25 @@ def test_a_label_that_nobody_has_is_left_out_and_one_that_one_side_has_is_zero()
     assert found[1] == (0.5, 2)
     assert found[2][1] == 0
     assert math.isnan(found[2][0])
+
+
+def test_an_interval_draws_all_pairs_of_a_patient_together():
+    values = torch.arange(10, dtype=torch.float64).repeat_interleave(20)
+    mean, together = mean_and_interval(values, np.repeat(np.arange(10), 20))
+    _, singly = mean_and_interval(values, np.arange(200))
+    assert mean == 4.5
+    assert together is not None
+    assert singly is not None
+    deviation = values.std(correction=0).item()
+    assert together[1] - together[0] == pytest.approx(2 * 1.96 * deviation / 10**0.5, rel=0.1)
+    assert singly[1] - singly[0] == pytest.approx(2 * 1.96 * deviation / 200**0.5, rel=0.1)
+
+
+def test_pairs_that_say_nothing_are_left_out_and_one_patient_gives_no_interval():
+    values = torch.tensor([1.0, torch.nan, 3.0], dtype=torch.float64)
+    assert mean_and_interval(values, np.array(["a", "b", "a"])) == (2, None)
+    mean, found = mean_and_interval(values, np.array(["a", "b", "c"]), least=1.5, most=2.5)
+    assert (mean, found) == (2, (1.5, 2.5))
 
 
 @pytest.mark.parametrize(
