@@ -27,7 +27,7 @@ def line_chart(points: Points, *, title: str, reference: float | None = None) ->
     def y_of(y: float) -> float:
         return HEIGHT - BOTTOM - (y - y_ticks[0]) / (y_ticks[-1] - y_ticks[0]) * (HEIGHT - TOP - BOTTOM)
 
-    parts = list(_axes([(x_of(t), short(t)) for t in x_ticks], [(y_of(t), short(t)) for t in y_ticks]))
+    parts = list(axes([(x_of(t), short(t)) for t in x_ticks], [(y_of(t), short(t)) for t in y_ticks]))
     if reference is not None:
         parts.append(f'<line class="reference" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y_of(reference):.1f}" '
                      f'y2="{y_of(reference):.1f}"/>')  # fmt: skip
@@ -37,7 +37,7 @@ def line_chart(points: Points, *, title: str, reference: float | None = None) ->
         parts += [f'<circle class="dot" cx="{x_of(x):.1f}" cy="{y_of(y):.1f}" r="2.6"/>' for x, y in points]
     last = points[-1]
     told = f"{title}: {short(points[0][1])} at {short(points[0][0])} images, {short(last[1])} at {short(last[0])}"
-    return _svg(parts, told, WIDTH, HEIGHT)
+    return svg(parts, told, WIDTH, HEIGHT)
 
 
 def ratio_strip(ratio: float | None) -> Markup:
@@ -57,7 +57,22 @@ def ratio_strip(ratio: float | None) -> Markup:
     parts.append(f'<line class="one" x1="{one:.1f}" x2="{one:.1f}" y1="3" y2="15"/>')
     parts.append(f'<line class="span" x1="{one:.1f}" x2="{here:.1f}" y1="9" y2="9"/>')
     parts.append(f'<circle class="dot" cx="{here:.1f}" cy="9" r="4"/>')
-    return _svg(parts, f"{ratio:.3g} times the real-against-real value", width, height, css="strip")
+    return svg(parts, f"{ratio:.3g} times the real-against-real value", width, height, css="strip")
+
+
+def difference_strip(value: float, ends: Sequence[float] | None, *, reach: float, label: str) -> Markup:
+    """A difference and its interval on a line from -reach to reach, marked at 0; hollow where the interval holds 0."""
+    width, height, middle = 170, 18, 85.0
+    scale = (middle - 8) / (reach or 1.0)
+    parts = [f'<line class="axis" x1="6" x2="{width - 6}" y1="9" y2="9"/>']
+    parts.append(f'<line class="one" x1="{middle:g}" x2="{middle:g}" y1="2" y2="16"/>')
+    is_clear = ends is not None and (ends[0] > 0 or ends[1] < 0)
+    if ends is not None:
+        low, high = (middle + scale * end for end in ends)
+        parts.append(f'<line class="whisker" x1="{low:.1f}" x2="{high:.1f}" y1="9" y2="9"/>')
+        parts += [f'<line class="whisker" x1="{x:.1f}" x2="{x:.1f}" y1="6" y2="12"/>' for x in (low, high)]
+    parts.append(f'<circle class="{"dot" if is_clear else "hollow"}" cx="{middle + scale * value:.1f}" cy="9" r="4"/>')
+    return svg(parts, label, width, height, css="strip difference")
 
 
 def spread_chart(rows: Sequence[tuple[str, Sequence[float]]], *, title: str) -> Markup:
@@ -66,7 +81,7 @@ def spread_chart(rows: Sequence[tuple[str, Sequence[float]]], *, title: str) -> 
     Args:
         rows: a name and its least, 5 %, 25 %, 50 %, 75 %, 95 % and greatest value.
     """
-    width, row_height, left = 640, 40, 150
+    width, row_height, left = 640, 40, 176
     height = len(rows) * row_height + BOTTOM
     marks = ticks(0.0, max(values[-1] for _, values in rows))
 
@@ -90,7 +105,7 @@ def spread_chart(rows: Sequence[tuple[str, Sequence[float]]], *, title: str) -> 
         parts.append(f'<line class="median" x1="{median:.1f}" x2="{median:.1f}" y1="{y - 9}" y2="{y + 9}"/>')
         parts += [f'<circle class="end" cx="{x:.1f}" cy="{y}" r="2"/>' for x in (least, most)]
     medians = ", ".join(f"{name} median {short(values[3])}" for name, values in rows)
-    return _svg(parts, f"{title}: {medians}", width, height, css="spread")
+    return svg(parts, f"{title}: {medians}", width, height, css="spread")
 
 
 def thinned(points: Points) -> Points:
@@ -123,15 +138,19 @@ def short(value: float) -> str:
     return "0" if abs(value) < 1e-12 else f"{value:.3g}"
 
 
-def _axes(x_marks: Sequence[tuple[float, str]], y_marks: Sequence[tuple[float, str]]) -> Iterator[str]:
+def axes(
+    x_marks: Sequence[tuple[float, str]], y_marks: Sequence[tuple[float, str]], *, height: int = HEIGHT
+) -> Iterator[str]:
+    """Lines across at the marks of y, and the names of all marks, for a chart of the usual width."""
     for y, text in y_marks:
         yield f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         yield f'<text x="{LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{text}</text>'
     for x, text in x_marks:
         if x <= WIDTH - RIGHT + 1:
-            yield f'<text x="{x:.1f}" y="{HEIGHT - 7}" text-anchor="middle">{text}</text>'
+            yield f'<text x="{x:.1f}" y="{height - 7}" text-anchor="middle">{text}</text>'
 
 
-def _svg(parts: Sequence[str], label: str, width: int, height: int, *, css: str = "chart") -> Markup:
+def svg(parts: Sequence[str], label: str, width: int, height: int, *, css: str = "chart") -> Markup:
+    """The whole chart; `label` tells it to whom cannot see it."""
     opening = f'<svg class="{css}" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">'
     return Markup(f"{opening}{''.join(parts)}</svg>")

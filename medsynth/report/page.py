@@ -1,20 +1,18 @@
 """Put a judgement, images and curves into report.html."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from jaxtyping import Float
-from jinja2 import Environment, StrictUndefined
-from PIL import Image
 from torch import Tensor
 
 from medsynth.metrics.entries import entries, find
 from medsynth.report.charts import line_chart, ratio_strip, spread_chart
+from medsynth.report.classes import ClassGrids, class_section
+from medsynth.report.document import grid_uri, image_uri, png_uri, write_page
 from medsynth.report.embedding_charts import (
     Embedding,
     density_charts,
@@ -25,9 +23,9 @@ from medsynth.report.embedding_charts import (
     script,
     style,
 )
+from medsynth.report.truncation import truncation_section
 from medsynth.report.verdict import number, verdict
 from medsynth.report.wordings import features_of, wording
-from medsynth.viz.grid import grid
 
 FILE = "report.html"
 SAME = "For the reason above."
@@ -62,6 +60,7 @@ def write_report(
     nearest: Sequence[NearestPair] = (),
     curves: Sequence[Mapping[str, Any]] = (),
     embedding: Embedding | None = None,
+    class_grids: ClassGrids = MappingProxyType({}),
 ) -> Path:
     """Write `folder`/report.html, whole or not at all, and return its path.
 
@@ -73,37 +72,31 @@ def write_report(
         nearest: synthetic images and their nearest training images, closest first.
         curves: rows of metrics.jsonl.
         embedding: features of real and synthetic images along at least three axes; None: no such charts.
+        class_grids: by class, real images, or None where they must not be shown, and synthetic ones.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files("medsynth.report").joinpath("template.html").read_text("utf-8"))
-    html = template.render(
-        title=run_facts["title"],
-        facts=run_facts["facts"],
-        reproduce=run_facts["reproduce"],
-        verdict=verdict(judgement),
-        rows=table_rows(judgement),
-        has_unseen=any("unseen" in entry for entry in entries(judgement).values()),
-        images=judgement["images"],
-        warnings=judgement["warnings"],
-        real=None if real_grid is None else {"uri": grid_uri(real_grid), "count": len(real_grid)},
-        fake={"uri": grid_uri(fake_grid), "count": len(fake_grid)},
-        edges=[
+    content = {
+        **run_facts,
+        "verdict": verdict(judgement),
+        "rows": table_rows(judgement),
+        "has_unseen": any("unseen" in entry for entry in entries(judgement).values()),
+        "images": judgement["images"],
+        "warnings": judgement["warnings"],
+        "real": None if real_grid is None else {"uri": grid_uri(real_grid), "count": len(real_grid)},
+        "fake": {"uri": grid_uri(fake_grid), "count": len(fake_grid)},
+        "edges": [
             {"side": side, "sheets": None if images is None else _edges(images)}
             for side, images in (("real", real_grid), ("synthetic", fake_grid))
         ],
-        embedding=_embedding(embedding),
-        charts=curve_charts(curves, judgement),
-        spread=_spread(judgement),
-        pairs=[_pair(pair) for pair in nearest],
-        pairs_have_real=any(pair.train is not None for pair in nearest),
-        pairs_flagged=any(pair.is_flagged for pair in nearest),
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / FILE
-    partial = path.with_suffix(".partial")
-    partial.write_text(html, encoding="utf-8")
-    partial.replace(path)
-    return path
+        "classes": class_section(judgement, class_grids),
+        "truncation": truncation_section(judgement),
+        "embedding": _embedding(embedding),
+        "charts": curve_charts(curves, judgement),
+        "spread": _spread(judgement),
+        "pairs": [_pair(pair) for pair in nearest],
+        "pairs_have_real": any(pair.train is not None for pair in nearest),
+        "pairs_flagged": any(pair.is_flagged for pair in nearest),
+    }
+    return write_page(folder / FILE, template="template.html", content=content)
 
 
 def table_rows(judgement: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -129,12 +122,13 @@ def _row(key: str, entry: Mapping[str, Any], *, tell_extractor: bool) -> dict[st
     how = [f"{extractor['name']} {extractor['sha256'][:8]}"] if extractor and tell_extractor else []
     how += [f"at {entry['resize']}"] if entry["resize"] and tell_extractor else []
     how += [f"within {entry['k']} neighbours"] if "k" in entry else []
+    how += [f"{entry['pairs']:,} pairs"] if isinstance(entry.get("pairs"), int) else []
     return {
         "key": key,
         "title": words.title,
         "tells": words.tells,
         "better": words.better,
-        "value": _text(entry["value"]),
+        "value": _text(entry["value"]) + (f" {entry['unit']}" if entry.get("unit") else ""),
         "interval": _range(around) if around else "",
         "real": _text(entry["real_against_real"]),
         "ratio": _text(entry["ratio"]),
@@ -146,7 +140,7 @@ def _row(key: str, entry: Mapping[str, Any], *, tell_extractor: bool) -> dict[st
 
 def _copies(entry: Mapping[str, Any]) -> list[str]:
     """What stands beside a rate of duplicates: how it varies among new patients, and how many are beyond doubt."""
-    if "threshold" not in entry:
+    if "normal" not in entry:
         return []
     normal = [f"new patients: {_range(entry['normal'])}"] if entry["normal"] else []
     return [*normal, f"beyond doubt: {entry['copies']:,}"]
@@ -221,20 +215,3 @@ def _pair(pair: NearestPair) -> dict[str, Any]:
         "is_copy": pair.is_copy,
         "is_flagged": pair.is_flagged,
     }
-
-
-def grid_uri(images: Float[Tensor, "b c h w"]) -> str:
-    """Images as one sheet of up to eight columns."""
-    return png_uri(grid(images, columns=min(8, len(images))))
-
-
-def image_uri(image: Float[Tensor, "c h w"]) -> str:
-    """One image."""
-    return png_uri(grid(image[None], columns=1))
-
-
-def png_uri(image: Image.Image) -> str:
-    """An image inside the page: a data URI of its PNG, without metadata."""
-    stream = io.BytesIO()
-    image.save(stream, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

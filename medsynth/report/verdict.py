@@ -1,7 +1,7 @@
 """A judgement in plain words: how far from real, how varied, how much remembered, and how sure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from medsynth.metrics.entries import entries, find
@@ -14,6 +14,8 @@ CLOSE, APART = 2.0, 10.0
 # Ratios of MS-SSIM between synthetic pairs to that between real pairs.
 LESS_VARIED, COLLAPSED, MORE_VARIED = 1.15, 1.5, 0.8
 NEAR_SHARE = 0.05  # of synthetic images nearer to a training image than 99 % of unseen real ones
+# Of the share of usable images: what new real ones reach where that was not measured, and how far below is as good.
+EXPECTED, SHORT_OF, HALF = 0.95, 0.05, 0.5
 
 SAME = 0.01  # distance of changed copies: where unseen patients' images already lie below it, no copy is telling
 
@@ -39,8 +41,10 @@ class Verdict:
 def verdict(judgement: Mapping[str, Any]) -> Verdict:
     """Read the verdict off a judgement's figures."""
     points = [fidelity(judgement), diversity(judgement), memorisation(judgement), evidence(judgement)]
+    if (usable := usable_images(judgement)) is not None:
+        points.insert(3, usable)
     tones: dict[str, Tone] = {point.aspect: point.tone for point in points}
-    headline, tone = _headline(tones)
+    headline, tone = _headline(tones, is_closeness=closeness(judgement).tone == "mixed")
     if tone != "unknown" and _all_insufficient(judgement) and tones["Memorisation"] != "poor":
         headline = f"From too few images to be sure: {headline[0].lower()}{headline[1:]}"
     return Verdict(headline, tone, points)
@@ -50,20 +54,24 @@ def _all_insufficient(judgement: Mapping[str, Any]) -> bool:
     return set(judgement["insufficient"]) == set(entries(judgement))
 
 
-def _headline(tones: Mapping[str, Tone]) -> tuple[str, Tone]:
+def _headline(tones: Mapping[str, Tone], *, is_closeness: bool) -> tuple[str, Tone]:
     if tones["Memorisation"] == "poor":
         return "Do not share these images: some of them copy training images.", "poor"
     if tones["Fidelity"] == "poor":
         return "The synthetic images are still far from the real ones.", "poor"
     if tones["Diversity"] == "poor":
         return "The generator has collapsed: its images are too much alike.", "poor"
+    if tones.get("Usable images") == "poor":
+        return "Most of the synthetic images are spoilt.", "poor"
     if "unknown" in (tones["Fidelity"], tones["Diversity"]):
         return "No overall verdict: there is too little to compare with.", "unknown"
     if tones["Fidelity"] == "mixed":
         return "The synthetic images resemble the real ones, but can be told apart from them.", "mixed"
-    if tones["Memorisation"] == "mixed":
+    if tones["Memorisation"] == "mixed" and is_closeness:
         return "The synthetic images are close to the real ones, some of them suspiciously so.", "mixed"
-    if "mixed" in (tones["Diversity"], tones["Evidence"]):
+    if tones["Memorisation"] == "mixed":
+        return "The synthetic images are close to the real ones, but the critic knows its training images.", "mixed"
+    if "mixed" in (tones["Diversity"], tones["Evidence"], tones.get("Usable images")):
         return "The synthetic images are close to the real ones, with reservations.", "mixed"
     if tones["Memorisation"] == "unknown":
         return "The synthetic images are close to the real ones and as varied.", "good"
@@ -116,6 +124,20 @@ def diversity(judgement: Mapping[str, Any]) -> Point:
 
 
 def memorisation(judgement: Mapping[str, Any]) -> Point:
+    """By closeness to training images, and by whether the critic's scores give them away."""
+    point, found = closeness(judgement), find(judgement, "membership")
+    if not found or not (around := found.get("interval")):
+        return point
+    figures = f"AUC {number(found['value'])}, {number(around[0])} to {number(around[1])}"
+    if around[0] <= 0.5:
+        return replace(point, text=f"{point.text} The critic's scores do not give training images away ({figures}).")
+    text = (
+        f"{point.text} The critic's scores tell training images from unseen ones ({figures}): do not share the critic."
+    )
+    return Point("Memorisation", "poor" if point.tone == "poor" else "mixed", text)
+
+
+def closeness(judgement: Mapping[str, Any]) -> Point:
     """By copies of training images, changed ones too, and by how many lie closer to them than unseen images do."""
     found = find(judgement, "nearest_train")
     if not found:
@@ -158,6 +180,22 @@ def _closeness(changed: Mapping[str, Any], looked: str) -> Point:
         text = f"{share} lie closer to one of {looked} than 99% of unseen patients' do; {beside}."
         return Point("Memorisation", "mixed", text)
     return Point("Memorisation", "good", f"No copy of one of {looked}; {share} lie unusually close, {beside}.")
+
+
+def usable_images(judgement: Mapping[str, Any]) -> Point | None:
+    """By the share that pass a detector of spoilt images, against that of new real ones; None where nobody asked."""
+    asked = [entry for key, entry in entries(judgement).items() if key.rpartition("_")[0] == "usable"]
+    if not asked:
+        return None
+    share, real = asked[0]["value"], asked[0]["real_against_real"]
+    if share is None:
+        return Point("Usable images", "unknown", f"Not known: {asked[0].get('reason', 'no detector')}.")
+    expected = EXPECTED if real is None else real
+    tone: Tone = "good" if share >= expected - SHORT_OF else "mixed" if share >= HALF else "poor"
+    text = (
+        f"{share:.0%} of the synthetic images pass a detector of spoilt ones; about {expected:.0%} of new real ones do."
+    )
+    return Point("Usable images", tone, text)
 
 
 def evidence(judgement: Mapping[str, Any]) -> Point:

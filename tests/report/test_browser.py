@@ -1,4 +1,4 @@
-"""report.html in a browser: it is drawn and printed, its script runs, and nothing is asked of a network."""
+"""Reports in a browser: they are drawn and printed, their script runs, and nothing is asked of a network."""
 
 import json
 import re
@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_up import comparison
 from PIL import Image
 
 from medsynth.metrics.suite import judge
-from medsynth.report import Embedding, NearestPair, write_report
+from medsynth.report import Embedding, NearestPair, write_comparison, write_report
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run",
@@ -70,6 +71,17 @@ def page(tmp_path_factory):
     )
 
 
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    runs = {f"wgan_gp-kidney_ct-64-s{seed}": [0.02 + 0.01 * seed, 0.3 + 0.1 * seed] for seed in range(3)}
+    return write_comparison(
+        tmp_path_factory.mktemp("compared"),
+        comparison=comparison(runs, metrics=("kid_random", "recall_random")),
+        run_facts={"title": "3 runs", "facts": {}, "reproduce": ["python -m medsynth.evaluate"]},
+        grids={name: images(8, seed=0) for name in runs},
+    )
+
+
 def browse(page, folder, *options):
     """What the browser says and writes, in a folder of its own."""
     command = [str(BROWSER), *OPTIONS, f"--user-data-dir={folder / 'profile'}", *options, page.as_uri()]
@@ -91,6 +103,14 @@ def test_the_page_runs_without_an_error_and_without_a_network(page, tmp_path):
     assert seen["wrong"] == seen["fetched"] == console == []
     assert seen["turned"]
     assert seen["across"] <= seen["screen"]
+
+
+def test_a_comparison_fits_a_narrow_screen_and_prints(compared, tmp_path):
+    seen, console = told(compared.read_text("utf-8"), tmp_path)
+    assert seen["wrong"] == seen["fetched"] == console == []
+    assert seen["across"] <= seen["screen"]
+    browse(compared, tmp_path, "--no-pdf-header-footer", f"--print-to-pdf={tmp_path / 'page.pdf'}")
+    assert 1 <= len(re.findall(rb"/Type\s*/Page\b", (tmp_path / "page.pdf").read_bytes())) <= 5
 
 
 def test_an_error_and_a_request_would_be_seen(tmp_path):

@@ -4,7 +4,17 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from medsynth.report.charts import HEIGHT, WIDTH, line_chart, ratio_strip, short, spread_chart, thinned, ticks
+from medsynth.report.charts import (
+    HEIGHT,
+    WIDTH,
+    difference_strip,
+    line_chart,
+    ratio_strip,
+    short,
+    spread_chart,
+    thinned,
+    ticks,
+)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +67,19 @@ def test_a_ratio_of_one_lies_on_the_mark():
     dot = next(e for e in svg.iter() if e.get("class") == "dot")
     assert one.get("x1") == dot.get("cx")
     assert ratio_strip(None) == ratio_strip(0.0) == ""
+
+
+@pytest.mark.parametrize(
+    ("ends", "kind"), [((-0.2, -0.05), "dot"), ((-0.2, 0.05), "hollow"), (None, "hollow"), ((0.0, 0.1), "hollow")]
+)
+def test_a_difference_is_hollow_where_its_interval_holds_0(ends, kind):
+    value = 0.05 if ends == (0.0, 0.1) else -0.1
+    svg = ET.fromstring(difference_strip(value, ends, reach=0.2, label="a − b"))
+    (circle,) = [e for e in svg.iter() if e.tag == "circle"]
+    zero = next(e for e in svg.iter() if e.get("class") == "one")
+    assert circle.get("class") == kind
+    assert (float(circle.get("cx")) < float(zero.get("x1"))) == (value < 0)
+    ET.fromstring(difference_strip(0.0, (0.0, 0.0), reach=0.0, label="a − b"))
 
 
 def test_names_in_a_chart_are_escaped():

@@ -1,41 +1,13 @@
 """report.html: one file without a network, honest about what is missing, and safe to open."""
 
 import re
-from html.parser import HTMLParser
 
 import pytest
 import torch
+from html_page import Page
 
 from medsynth.metrics.suite import judge
 from medsynth.report import Embedding, NearestPair, write_report
-
-VOID = {"meta", "img", "br", "link", "input", "hr"}
-SVG_LEAVES = {"line", "circle", "rect", "polyline", "path"}
-
-
-class Page(HTMLParser):
-    """Collects tags and texts, and fails where elements do not close in order."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.open, self.tags, self.text = [], [], ""
-        self.feed(html)
-        assert not self.open
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        assert tag in SVG_LEAVES
-        self.tags.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
 
 
 def images(count, *, seed):
@@ -176,6 +148,41 @@ def test_nulls_and_few_images_say_why(tmp_path, monkeypatch):
     assert told.count("Not computed. For the reason above.") >= 5
     assert "too few images" in text
     assert "No overall verdict" in text
+
+
+def test_a_unit_stands_behind_the_value_of_pairs(tmp_path, judgement):
+    error = {**judgement["insufficient"], **judgement}["swd_12"] | {
+        "value": 12.3,
+        "unit": "HU",
+        "pairs": 80,
+        "levels": {},
+    }
+    text = Page(report(tmp_path, {**judgement, "pair_mae_12": error})).text
+    assert "Mean absolute error, pairs" in text
+    assert "12.3 HU" in text
+    assert "80 pairs" in text
+
+
+def test_sections_that_nobody_asked_for_are_not_there(tmp_path, judgement):
+    html = report(tmp_path, judgement)
+    assert 'id="classes"' not in html
+    assert 'id="truncation"' not in html
+
+
+def test_classes_and_truncation_have_their_sections(tmp_path, judgement):
+    metrics = {key.rpartition("_")[0]: value for key, value in judgement.items() if key.endswith("_12")}
+    hostile = "<b>Cyst"
+    found = {
+        **judgement,
+        "classes": {hostile: {"n_real": 12, "n_fake": 12, "n_held_out": 12, "metrics": metrics}},
+        "truncation": {"rows": [], "reason": "the generator normalises latents"},
+    }
+    page = Page(report(tmp_path, found, class_grids={hostile: (None, images(4, seed=0))}))
+    text = " ".join(page.text.split())
+    assert "12 real, 12 synthetic" in text
+    assert "Not computed. the generator normalises latents" in text
+    assert f"4 synthetic {hostile} images, side by side" in [a["alt"] for tag, a in page.tags if tag == "img"]
+    assert "b" not in {tag for tag, _ in page.tags}
 
 
 def test_names_from_outside_are_escaped(tmp_path, judgement):

@@ -107,6 +107,60 @@ def duplicates_absent():
     return next(point for point in verdict(judgement()).points if point.aspect == "Memorisation")
 
 
+def usable(share, expected=0.95, **more):
+    figures = judgement()
+    figures["usable_256"] = {"value": share, "real_against_real": expected, "ratio": None, **more}
+    return verdict(figures)
+
+
+@pytest.mark.parametrize(
+    ("share", "tone", "headline"),
+    [
+        (0.93, "good", "close to the real ones, as varied"),
+        (0.8, "mixed", "with reservations"),
+        (0.3, "poor", "Most of the synthetic images are spoilt"),
+    ],
+)
+def test_usable_images_are_held_against_new_real_ones(share, tone, headline):
+    found = usable(share)
+    point = next(point for point in found.points if point.aspect == "Usable images")
+    assert point.tone == tone
+    assert f"{share:.0%} of the synthetic images" in point.text
+    assert headline in found.headline
+
+
+def test_a_blind_detector_says_so_and_changes_no_headline():
+    found = usable(None, None, reason="the detector is blind (AUC 0.55)")
+    assert found.points[3].text == "Not known: the detector is blind (AUC 0.55)."
+    assert found.tone == "good"
+
+
+def member(low, high, **figures):
+    found = judgement(**figures)
+    found["membership_256"] = {**found["swd_256"], "value": (low + high) / 2, "interval": [low, high]}
+    return verdict(found)
+
+
+def test_a_critic_that_knows_its_training_images_is_a_reservation():
+    found = member(0.6, 0.7)
+    point = next(point for point in found.points if point.aspect == "Memorisation")
+    assert point.tone == found.tone == "mixed"
+    assert "AUC 0.650, 0.600 to 0.700" in point.text
+    assert "the critic knows its training images" in found.headline
+
+
+def test_a_critic_that_tells_nothing_changes_nothing():
+    found = member(0.45, 0.55)
+    assert found.tone == "good"
+    assert "do not give training images away" in found.points[2].text
+
+
+def test_copies_weigh_more_than_what_the_critic_knows():
+    found = member(0.6, 0.7, copies=3)
+    assert "Do not share these images" in found.headline
+    assert "suspiciously" in member(0.6, 0.7, near=0.3).headline
+
+
 def test_evidence_says_when_no_figure_has_its_images():
     points = {point.aspect: point for point in verdict(judgement(enough=False)).points}
     assert points["Evidence"].text.startswith("No figure has the images it needs: 256 real")
