@@ -1,6 +1,6 @@
-"""Judge a run or any folder of images:   python -m medsynth.evaluate run=RUN   or   real=DIR fake=DIR"""
+"""Judge a run or anyone's images, or compare runs:   python -m medsynth.evaluate run=RUN"""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +11,17 @@ from medsynth.errors import UserError, check_whole, say
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from medsynth.checkpoint import LoadedRun
+    from medsynth.data.pack import Pack
+    from medsynth.metrics.measurement import Measurement
+    from medsynth.metrics.per_class import ClassSets
     from medsynth.metrics.suite import Images, Yardstick
     from medsynth.report import Embedding, NearestPair
+    from medsynth.results import Figures
     from medsynth.subjects import Subject
 
 PAIRS = 12  # of nearest images in a report
+CLASS_SHOWN = 8  # images of a class and side in it
 
 
 def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,20 +33,32 @@ def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
     chosen = settings(config["metrics"])
     if chosen.count == 0:
         raise UserError("metrics=none judges nothing; use metrics=fast or metrics=full")
+    if config["runs"] is not None:
+        from medsynth.compare import compare_runs
+
+        return compare_runs(config, count=chosen.count)
     if config["run"] is not None:
         return _evaluate_run(config, count=chosen.count)
     return _evaluate_folders(config, count=chosen.count)
 
 
 def check_choice(config: Mapping[str, Any]) -> None:
-    """Raise UserError unless either run=, or real= and fake=, are given, and numbers are possible."""
-    run, real, fake = config["run"], config["real"], config["fake"]
-    if (run is None) == (real is None and fake is None):
-        raise UserError("give either run=RUN, or real=DIR and fake=DIR")
-    if run is None and (real is None or fake is None):
+    """Raise UserError unless either run=, or runs=, or real= and fake=, are given, and numbers are possible."""
+    real, fake = config["real"], config["fake"]
+    given = [config["run"] is not None, config["runs"] is not None, real is not None or fake is not None]
+    if sum(given) != 1:
+        raise UserError("give either run=RUN, or runs=[A,B], or real=DIR and fake=DIR")
+    if given[2] and (real is None or fake is None):
         raise UserError(f"{'real' if real is None else 'fake'}= is missing; give real=DIR and fake=DIR")
-    check_whole(config, "batch_size", least=1)
-    check_whole(config, "seed", least=0)
+    for name, least in (("batch_size", 1), ("seed", 0), ("path_pairs", 0)):
+        check_whole(config, name, least=least)
+    for name in ("runs", "truncations"):
+        if isinstance(config[name], str | int | float):
+            raise UserError(f"{name}={config[name]} must be a list: {name}=[{config[name]}]")
+    if config["truncations"] and config["run"] is None:
+        raise UserError(f"truncations={config['truncations']} needs run=RUN: only a model's latents can be truncated")
+    if config["pairs"] and not given[2]:
+        raise UserError("pairs=true needs real=DIR and fake=DIR: a model that starts from noise makes no pairs")
     if config["channels"] not in (1, 3):
         raise UserError(f"channels={config['channels']} must be 1 or 3")
     if config["resolution"] is not None:
@@ -49,6 +67,7 @@ def check_choice(config: Mapping[str, Any]) -> None:
 
 def _evaluate_run(config: Mapping[str, Any], *, count: int) -> dict[str, Any]:
     from medsynth.loggers import read_rows
+    from medsynth.results import without_root
     from medsynth.subjects import load, run_subject, sha256
 
     run = Path(str(config["run"]))
@@ -70,11 +89,67 @@ def _evaluate_run(config: Mapping[str, Any], *, count: int) -> dict[str, Any]:
     }
     out = Path(config["out"] or run / "evaluation")
     inside = out.resolve().is_relative_to(run.resolve())
-    return _judge(subject, config, facts=facts, out=out, curves=read_rows(run / "metrics.jsonl"), inside_run=inside)
+    return _judge(
+        subject,
+        config,
+        facts=facts,
+        out=out,
+        curves=read_rows(run / "metrics.jsonl"),
+        inside_run=inside,
+        more=lambda fake, yardstick: _of_model(run, loaded, pack, config, fake=fake, yardstick=yardstick),
+    )
+
+
+def _of_model(
+    run: Path,
+    loaded: "LoadedRun",
+    pack: "Pack",
+    config: Mapping[str, Any],
+    *,
+    fake: "Images",
+    yardstick: "Yardstick",
+) -> "Figures":
+    """What needs the model: whom its critic knows, its paths, its usable images, and what truncation trades."""
+    from dataclasses import asdict
+
+    from medsynth.metrics.entries import Finding
+    from medsynth.metrics.path_length import path_length_finding
+    from medsynth.metrics.perceptual import short_name
+    from medsynth.metrics.undefined import Undefined
+    from medsynth.model_metrics import membership_finding, truncation_sweep
+    from medsynth.results import Figures, distance_of, measured
+    from medsynth.subjects import run_subject
+    from medsynth.usable import detector_of, usable_finding
+
+    count, seed, distance = yardstick.settings.count, config["seed"], distance_of(yardstick)
+    findings, sections = {"membership": membership_finding(loaded, pack, count=count, seed=seed)}, {}
+    if config["usable"]:
+        try:
+            findings["usable"] = usable_finding(detector_of([run], pack), fake)
+        except Undefined as undefined:
+            findings["usable"] = Finding(None, reason=undefined.reason)
+    if config["path_pairs"] and distance is not None:
+        findings[f"ppl_{short_name(distance)}"] = path_length_finding(
+            loaded.model,
+            distance=distance,
+            channels=pack.channels,
+            attributes=loaded.attributes,
+            pairs=config["path_pairs"],
+            seed=seed,
+        )
+    if config["truncations"] and yardstick.extractors:
+        subject = run_subject(loaded, pack, count=count, seed=seed, batch_size=config["batch_size"])
+        judge, extractor = measured(subject, config, thorough=False).judge, next(iter(yardstick.extractors))
+        sweep = truncation_sweep(
+            loaded, judge, config["truncations"], count=yardstick.reference.count, seed=seed, extractor=extractor
+        )
+        sections["truncation"] = asdict(sweep)
+    return Figures(findings, sections)
 
 
 def _evaluate_folders(config: Mapping[str, Any], *, count: int) -> dict[str, Any]:
-    from medsynth.folders import folder_subject
+    from medsynth.folders import folder_subject, pair_findings
+    from medsynth.results import Figures
 
     real, fake = Path(config["real"]), Path(config["fake"])
     subject = folder_subject(
@@ -85,10 +160,20 @@ def _evaluate_folders(config: Mapping[str, Any], *, count: int) -> dict[str, Any
         channels=config["channels"],
         count=count,
         seed=config["seed"],
+        window=config["window"],
     )
     facts = {"title": f"{fake.name} against {real.name}", "facts": {"Synthetic": str(fake), "Real": str(real)}}
     out = Path(config["out"] or fake.with_name(f"{fake.absolute().name}-evaluation"))
-    return _judge(subject, config, facts={**facts, "reproduce": []}, out=out, curves=[], inside_run=False)
+
+    def paired(_: "Images", __: "Yardstick") -> "Figures":
+        """Each real image against the synthetic one of its name."""
+        if not config["pairs"]:
+            return Figures()
+        options = {name: config[name] for name in ("window", "resolution", "channels", "seed")}
+        findings, warnings = pair_findings(real, fake, **options)
+        return Figures(findings, warnings=warnings)
+
+    return _judge(subject, config, facts={**facts, "reproduce": []}, out=out, curves=[], inside_run=False, more=paired)
 
 
 def _judge(
@@ -99,75 +184,70 @@ def _judge(
     out: Path,
     curves: list[dict[str, Any]],
     inside_run: bool,
+    more: "Callable[[Images, Yardstick], Figures]",
 ) -> dict[str, Any]:
+    """Measure, compare and write; `more` gives the figures that this kind of subject alone has."""
     import json
 
-    from medsynth.metrics.suite import Yardstick
+    from medsynth.metrics.per_class import judge_classes
     from medsynth.report import write_report
     from medsynth.report.verdict import verdict
+    from medsynth.results import Kept, complete, first_images, make_folder, measured, perceptual_diversity, warn
     from medsynth.run_directory import write_whole
 
-    _make_folder(out)
-    _warn(subject.warnings)
-    yardstick = Yardstick(
-        reference=subject.reference,
-        held_out=subject.held_out,
-        train=subject.train,
-        unseen=subject.unseen,
-        patients=subject.patients,
-        real_split=subject.real_split,
-        config=config["metrics"],
-        device=_device(config),
-        thorough=True,
-        origin=subject.origin,
-    )
-    judgement = yardstick.judge(subject.fake)
-    _warn(judgement["warnings"])
-    judgement["warnings"] += subject.warnings
+    make_folder(out)
+    warn(subject.warnings)
+    yardstick, fake = measured(subject, config), Kept(subject.fake)
+    synthetic = yardstick.measure(fake)
+    findings = {**yardstick.find(synthetic), **perceptual_diversity(subject, fake, yardstick)}
+    own = more(fake, yardstick)
+    judgement = {**yardstick.judgement(synthetic, {**findings, **own.findings}), **own.sections}
+    if subject.classes:
+        judgement["classes"] = judge_classes(
+            subject.classes,
+            extractors=yardstick.extractors or {},
+            count=yardstick.settings.count,
+            device=yardstick.device,
+            real_split=subject.real_split,
+        )
+    warn([*judgement["warnings"], *own.warnings])
+    judgement["warnings"] += [*own.warnings, *subject.warnings]
     show_real = inside_run if config["real_images"] is None else config["real_images"]
     write_whole(out / "metrics.json", json.dumps(judgement, indent=2, allow_nan=False) + "\n")
     report = write_report(
         out,
         judgement=judgement,
-        run_facts=_complete(facts),
-        real_grid=_first(subject.reference) if show_real else None,
-        fake_grid=_first(subject.fake),
+        run_facts=complete(facts),
+        real_grid=first_images(subject.reference) if show_real else None,
+        fake_grid=first_images(fake),
         nearest=nearest_pairs(subject, judgement, show_real=show_real),
         curves=curves,
-        embedding=_embedding(yardstick),
+        embedding=_embedding(yardstick, synthetic),
+        class_grids={name: _class_grids(sets, show_real=show_real) for name, sets in subject.classes.items()},
     )
     say(f"{verdict(judgement).headline}\nreport: {report}")
     return {**judgement, "metrics_json": str(out / "metrics.json"), "report": str(report)}
 
 
-def _warn(lines: Iterable[str]) -> None:
-    for line in lines:
-        say(f"warning: {line}")
+def _class_grids(sets: "ClassSets", *, show_real: bool) -> "tuple[Tensor | None, Tensor]":
+    """Real images of a class, or None where they must not be shown or there are none, and synthetic ones."""
+    from medsynth.results import first_images
+
+    real, fake = (first_images(images, most=CLASS_SHOWN) for images in (sets.reference, sets.fake))
+    return (real if show_real and len(real) else None), fake
 
 
-def _embedding(yardstick: "Yardstick") -> "Embedding | None":
+def _embedding(yardstick: "Yardstick", fake: "Measurement") -> "Embedding | None":
     """Real and synthetic features of the first extractor along the main axes of the real ones; None without spread."""
     from medsynth.metrics.embedding import principal_axes
     from medsynth.report import Embedding
 
-    real, fake, name = yardstick.reference, yardstick.synthetic, next(iter(yardstick.extractors or {}), None)
-    if name is None or fake is None or min(real.count, fake.count) < 2 or real.features(name).shape[1] < 3:
+    real, name = yardstick.reference, next(iter(yardstick.extractors or {}), None)
+    if name is None or min(real.count, fake.count) < 2 or real.features(name).shape[1] < 3:
         return None
     basis = principal_axes(real.moments[name])
     shares = basis.explained()
     return Embedding(basis.project(real.features(name)), basis.project(fake.features(name)), shares, extractor=name)
-
-
-def _make_folder(out: Path) -> None:
-    """Before any work, so that a folder that cannot be written costs nobody an evaluation."""
-    import os
-
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"out={out} cannot be made: {error.strerror}") from None
-    if not os.access(out, os.W_OK | os.X_OK):
-        raise UserError(f"out={out} is not a writable folder")
 
 
 def nearest_pairs(subject: "Subject", judgement: Mapping[str, Any], *, show_real: bool) -> "list[NearestPair]":
@@ -194,56 +274,6 @@ def nearest_pairs(subject: "Subject", judgement: Mapping[str, Any], *, show_real
         )
         for pair, is_copy, is_flagged in islice(named.values(), PAIRS)
     ]
-
-
-def _first(images: "Images") -> "Tensor":
-    """The images of the first batches, as many as a report shows."""
-    import torch
-
-    from medsynth.subjects import SHOWN
-
-    shown = list(islice((image for batch in images for image in batch), SHOWN))
-    return torch.stack(shown)
-
-
-def _device(config: Mapping[str, Any]) -> Any:
-    """A GPU for extractors that are worth it."""
-    import torch
-
-    heavy = {"inception", "own"} & set(config["metrics"]["extractors"])
-    return torch.device("cuda") if heavy and torch.cuda.is_available() else None
-
-
-def _complete(facts: dict[str, Any]) -> dict[str, Any]:
-    """The facts of a report with what every evaluation has: when, by what command, with which versions."""
-    import platform
-    import shlex
-    import sys
-    import time
-
-    import torch
-
-    from medsynth import __version__
-
-    return {
-        **facts,
-        "facts": {**facts["facts"], "Judged": time.strftime("%Y-%m-%d %H:%M %z"), "medsynth": __version__},
-        "reproduce": [
-            *facts["reproduce"],
-            without_root(shlex.join(["python", "-m", "medsynth.evaluate", *sys.argv[1:]])),
-            f"# medsynth {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
-        ],
-    }
-
-
-def without_root(command: str) -> str:
-    """A command as a report shows it, which others read: the folder of the data may be named after people."""
-    import shlex
-
-    words = shlex.split(command)
-    if not any(word.startswith("data.root=") for word in words):
-        return command
-    return shlex.join("data.root=DIR" if word.startswith("data.root=") else word for word in words)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """What `evaluate` judges, and a run as such: its synthetic images against those it was trained on."""
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from numpy import ndarray
 from torch import Tensor
 
 from medsynth.attributes import Attributes
@@ -14,6 +15,7 @@ from medsynth.checkpoint import TRUSTED, LoadedRun, check_targets, load_run
 from medsynth.data.pack import Pack
 from medsynth.data.prepare_pack import prepare_pack
 from medsynth.metrics.origin import Origin
+from medsynth.metrics.per_class import ClassSets
 from medsynth.metrics.real import real_halves, real_sets
 from medsynth.metrics.suite import Images, Patients
 from medsynth.sampling import synthesise
@@ -29,7 +31,8 @@ class Subject:
     reference, held_out, train, unseen, patients, fake: as `medsynth.metrics.suite.judge` takes them.
     real_split: what the real images are. show_fake, show_train: the image of that number in `fake` and `train`.
     fake_name: how image number k of `fake` is called. warnings: what a reader must know about the sets.
-    origin: the pack of the real images; None for folders.
+    origin: the pack or folder of the real images.
+    classes: the sets of each class that both real and synthetic images have, by name; none without classes.
     """
 
     reference: Images
@@ -44,6 +47,7 @@ class Subject:
     fake_name: Callable[[int], str]
     warnings: list[str] = field(default_factory=list)
     origin: Origin | None = None
+    classes: Mapping[str, ClassSets] = field(default_factory=dict)
 
 
 def load(run: Path, *, checkpoint: str, root: str | None) -> tuple[LoadedRun, Pack]:
@@ -76,9 +80,10 @@ def run_subject(loaded: LoadedRun, pack: Pack, *, count: int, seed: int, batch_s
         )
     if sets.held_out is None:
         warnings.append("the training images are of one patient or series, so they have no second half to compare with")
+    first, second = real_halves(pack, count=count)
     fake = Synthetic(
         loaded.model,
-        n=len(real_halves(pack, count=count)[0]),
+        n=len(first),
         seed=seed,
         batch_size=batch_size,
         channels=len(loaded.ranges),
@@ -97,7 +102,24 @@ def run_subject(loaded: LoadedRun, pack: Pack, *, count: int, seed: int, batch_s
         fake_name=lambda number: f"number {number}",
         warnings=warnings,
         origin=sets.origin,
+        classes=_classes(pack, first, second, fake) if "label" in loaded.model.needs else {},
     )
+
+
+def _classes(
+    pack: Pack, first: Int[ndarray, " n"], second: Int[ndarray, " m"], fake: "Synthetic"
+) -> dict[str, ClassSets]:
+    """By class its images in both halves, and as many synthetic ones that were asked for as such."""
+    made = {}
+    for label, name in enumerate(pack.class_names):
+        reference, held_out = (half[pack.labels[half] == label] for half in (first, second))
+        if len(reference):
+            made[name] = ClassSets(
+                reference=pack.batches(reference),
+                held_out=pack.batches(held_out) if len(held_out) else None,
+                fake=replace(fake, n=len(reference), label=name),
+            )
+    return made
 
 
 @dataclass(frozen=True)
@@ -105,7 +127,7 @@ class Synthetic:
     """The images 0 ... n - 1 of a model and seed, made anew at each iteration.
 
     channels: how many of an image's are judged, the first ones; a mask behind them is not.
-    attributes: what images are conditioned on, as often as in training.
+    attributes: what images are conditioned on, as often as in training. label: that of all images; None: as trained.
     """
 
     model: Any
@@ -114,6 +136,7 @@ class Synthetic:
     batch_size: int
     channels: int
     attributes: Attributes | None = None
+    label: str | None = None
 
     def __iter__(self) -> Iterator[Float[Tensor, "b c h w"]]:
         for images in self._made(n=self.n, batch_size=self.batch_size):
@@ -125,7 +148,13 @@ class Synthetic:
 
     def _made(self, *, n: int, batch_size: int, first: int = 0) -> Iterator[Float[Tensor, "b d h w"]]:
         return synthesise(
-            self.model, n=n, seed=self.seed, first=first, batch_size=batch_size, attributes=self.attributes
+            self.model,
+            n=n,
+            seed=self.seed,
+            first=first,
+            batch_size=batch_size,
+            attributes=self.attributes,
+            label=self.label,
         )
 
 

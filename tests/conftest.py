@@ -63,11 +63,7 @@ def narrow(model: str) -> list[str]:
 @pytest.fixture
 def compose(image_root: Path) -> Compose:
     """Composes a verb's configuration from conf/ and overrides: the smallest training by default, plain Python."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from omegaconf import OmegaConf
-
-    from medsynth.cli import conf_dir
+    from composed import composed
 
     def build(*overrides: str, model: str = "wgan_gp") -> dict[str, Any]:
         words = [
@@ -78,9 +74,7 @@ def compose(image_root: Path) -> Compose:
             *SMALL,
             *overrides,
         ]
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            config: Any = OmegaConf.to_container(hydra_compose("train", overrides=words), resolve=True)
-        return config
+        return composed("train", *words)
 
     return build
 

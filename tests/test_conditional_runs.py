@@ -11,6 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from composed import composed
 from PIL import Image
 
 from medsynth.checkpoint import load_run
@@ -21,7 +22,6 @@ from medsynth.generate import generate
 from medsynth.sampling import synthesise
 
 CONDITIONAL = sorted(p.stem for p in (conf_dir() / "model").glob("*.yaml") if "covariates: null" in p.read_text())
-METRICS = {"count": 8, "extractors": ["random"], "extractor": {"weights": None, "download": False}}
 
 
 @pytest.fixture
@@ -107,15 +107,14 @@ def test_it_is_trained_synthesised_and_judged(joint: Path, tmp_path: Path, capsy
         with pytest.raises(UserError, match=message):
             generate(options(joint, tmp_path / "wrong", **asked))
 
-    config = {
-        "run": str(joint), "checkpoint": "last", "seed": 0, "batch_size": 8, "data": {"root": None}, "real": None,
-        "fake": None, "unseen": None, "resolution": None, "channels": 1, "out": None, "real_images": None,
-        "metrics": METRICS,
-    }  # fmt: skip
-    assert evaluate(config)["images"]["n_fake"] == 8
+    config = composed("evaluate", f"run={joint}", "metrics.count=8", "path_pairs=16")
+    answer = evaluate(config)
+    assert answer["images"]["n_fake"] == 8
+    assert [(name, found["n_real"]) for name, found in answer["classes"].items()] == [("ill", 4), ("well", 4)]
+    assert "4 images a side are too few" in answer["classes"]["ill"]["metrics"]["swd"]["reason"]
     folders = {"run": None, "real": str(tmp_path / "balanced2"), "fake": str(tmp_path / "out")}
     generate(options(joint, tmp_path / "balanced2", seed=1, n=12))
-    answer = evaluate(config | folders | {"metrics": METRICS | {"count": 4}})
+    answer = evaluate(config | folders | {"metrics": config["metrics"] | {"count": 4}})
     assert "fake: 6 masks beside their images (*_mask) are not judged" in answer["warnings"]
     assert json.dumps(answer)
 

@@ -3,33 +3,22 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from composed import composed
 from markupsafe import escape
 from PIL import Image
 
+from medsynth.compare import names_of
 from medsynth.errors import UserError
 from medsynth.evaluate import evaluate
 from medsynth.metrics.real import real_halves, real_sets
 from medsynth.subjects import load, run_subject
 
-CONFIG = {
-    "run": None,
-    "checkpoint": "last",
-    "seed": 0,
-    "batch_size": 8,
-    "data": {"root": None},
-    "real": None,
-    "fake": None,
-    "unseen": None,
-    "resolution": None,
-    "channels": 1,
-    "out": None,
-    "real_images": None,
-    "metrics": {"count": 12, "extractors": ["random"], "extractor": {"weights": None, "download": False}},
-}
+CONFIG = composed("evaluate", "metrics.count=12", "usable=false", "path_pairs=16", "batch_size=8")
 
 
 def write_images(folder, count, *, seed, size=(16, 16), mode="L"):
@@ -164,8 +153,16 @@ def test_a_folder_of_unseen_patients_calibrates_closeness(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"real": None, "fake": None}, "give either run=RUN, or real=DIR and fake=DIR"),
-        ({"run": "runs/x"}, "give either run=RUN, or real=DIR and fake=DIR"),
+        ({"real": None, "fake": None}, "give either run=RUN, or runs="),
+        ({"run": "runs/x"}, "give either run=RUN, or runs="),
+        ({"runs": ["a", "b"]}, "give either run=RUN, or runs="),
+        ({"real": None, "fake": None, "runs": "a"}, r"runs=a must be a list: runs=\[a\]"),
+        ({"real": None, "fake": None, "runs": ["a"]}, r"runs=\[a\]: give two run directories or more; run=RUN judges"),
+        ({"real": None, "fake": None, "runs": ["a", "./a"]}, "names a run twice"),
+        ({"real": None, "fake": None, "run": "a", "pairs": True}, "pairs=true needs real=DIR and fake=DIR"),
+        ({"truncations": [0.5]}, r"truncations=\[0.5\] needs run=RUN"),
+        ({"truncations": 0.5}, r"truncations=0.5 must be a list"),
+        ({"path_pairs": -1}, "path_pairs=-1 must be a whole number of at least 0"),
         ({"fake": None}, "fake= is missing"),
         ({"real": "/absent"}, "real=/absent is not a folder"),
         ({"channels": 2}, "channels=2 must be 1 or 3"),
@@ -219,6 +216,56 @@ def test_a_run_is_judged_where_it_lies(run, tmp_path):
     outside = evaluate({**CONFIG, "run": str(tmp_path / "trained"), "out": str(tmp_path / "elsewhere")})
     assert "real images, side by side" not in (tmp_path / "elsewhere" / "report.html").read_text()
     assert outside["swd_12"] == answer["swd_12"]
+
+
+def test_a_run_is_asked_what_only_a_model_can_tell(run, tmp_path):
+    run("trained")
+    answer = evaluate({**CONFIG, "run": str(tmp_path / "trained"), "truncations": [0.5], "usable": True})
+    assert 0 <= answer["membership_12"]["value"] <= 1
+    assert answer["membership_12"]["n_unseen"] > 0
+    assert answer["ppl_random_12"]["value"] > 0
+    assert answer["diversity_random_12"]["real_against_real"] > 0
+    assert "a quality detector needs" in answer["usable_12"]["reason"]  # of 60 tiny images
+    whole, half = answer["truncation"]["rows"]
+    assert (whole["truncation"], half["truncation"]) == (None, 0.5)
+    assert whole["frechet"] == pytest.approx(answer["frechet_random_12"]["value"])
+    assert half["frechet"] != whole["frechet"]
+    page = (tmp_path / "trained" / "evaluation" / "report.html").read_text()
+    assert "Precision against recall" in page
+
+
+def test_runs_of_one_set_of_images_are_compared(run, tmp_path, capsys):
+    run("a")
+    run("b", "seed=1")
+    runs = [str(tmp_path / name) for name in "ab"]
+    answer = evaluate({**CONFIG, "runs": runs})
+    alone = [evaluate({**CONFIG, "run": path}) for path in runs]
+    assert list(answer["runs"]) == ["a", "b"]
+    assert answer["runs"]["a"]["swd_12"] == alone[0]["swd_12"]
+    assert answer["runs"]["b"]["swd_12"]["value"] == alone[1]["swd_12"]["value"]
+    (row,) = answer["differences"]["swd_12"]
+    assert row["value"] == alone[0]["swd_12"]["value"] - alone[1]["swd_12"]["value"]
+    assert row["interval"][0] <= row["value"] <= row["interval"][1]
+    assert answer["metrics_json"] == str(tmp_path / "comparison" / "metrics.json")
+    stored = json.loads((tmp_path / "comparison" / "metrics.json").read_text())
+    assert stored == {key: value for key, value in answer.items() if key not in ("metrics_json", "report")}
+    assert "a against b" in (tmp_path / "comparison" / "comparison.html").read_text()
+    told = capsys.readouterr().err
+    for line in answer["warnings"]:
+        assert f"warning: {line}\n" in told
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders():
+    found = names_of([Path("x/run"), Path("y/run"), Path("y/other")])
+    assert list(found) == ["x/run", "y/run", "y/other"]
+    assert list(names_of([Path("x/a"), Path("y/b")])) == ["a", "b"]
+
+
+def test_runs_of_different_images_are_refused(run, tmp_path):
+    run("a")
+    run("b", "resolution=32")
+    with pytest.raises(UserError, match="runs: a was trained on image_folder at 16 x 16, b on image_folder at 32 x 32"):
+        evaluate({**CONFIG, "runs": [str(tmp_path / name) for name in "ab"]})
 
 
 def test_a_subject_shows_the_images_that_its_figures_name(run, tmp_path):

@@ -19,6 +19,10 @@ OUTER = {
     "checkpoint",
     "subjects",
     "folders",
+    "results",
+    "compare",
+    "usable",
+    "model_metrics",
     *VERBS,
 }
 FORBIDDEN = {
@@ -50,6 +54,10 @@ FORBIDDEN = {
     "launch": {"synthesis", "models", "networks", "data", "metrics", "callbacks", *VERBS},
     "subjects": {"models", "callbacks", "report", "folders", *VERBS},
     "folders": {"models", "callbacks", "report", *VERBS},
+    "results": {"models", "callbacks", "report", "folders", *VERBS},
+    "compare": {"models", "callbacks", "folders", *VERBS},
+    "usable": {"models", "callbacks", "report", "folders", *VERBS},
+    "model_metrics": {"models", "callbacks", "report", "subjects", "folders", *VERBS},
     **{verb: {"models", *VERBS} for verb in VERBS},
 }
 

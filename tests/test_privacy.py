@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from composed import composed
 from dicom_files import series
 
 from medsynth.data.pack import Pack
@@ -170,8 +171,4 @@ def _exported(run: Path, out: Path, **asked: Any) -> list[Any]:
 
 
 def _evaluation(run: Path) -> dict[str, Any]:
-    return {
-        "run": str(run), "checkpoint": "last", "seed": 0, "batch_size": 8, "data": {"root": None}, "real": None,
-        "fake": None, "unseen": None, "resolution": None, "channels": 1, "out": None, "real_images": None,
-        "metrics": {"count": 12, "extractors": ["random"], "extractor": {"weights": None, "download": False}},
-    }  # fmt: skip
+    return composed("evaluate", f"run={run}", "metrics.count=12", "path_pairs=16")

@@ -12,11 +12,14 @@ from medsynth.attributes import Attributes
 from medsynth.batch import Request
 from medsynth.errors import UserError
 from medsynth.latent import generator
+from medsynth.metrics.entries import Finding
+from medsynth.metrics.perceptual import FeatureDistance, Perceptual
 from medsynth.sampling import needed_attributes
 
 EPSILON = 1e-4
 TRIM = 0.01  # the share of the shortest, and of the longest, steps that do not count
 ROUNDS = 1000  # bootstrap draws
+PAIRS = 256  # of latents, in seconds; Karras et al. take 100,000
 CHUNK = 16  # pairs in one call of the generator, always as many
 DRAWN_AT_ONCE = 4_000_000  # numbers of bootstrap draws held at once
 
@@ -133,6 +136,36 @@ def generate_with(model: Any, *, seed: int, attributes: Attributes | None = None
             return model.generate(request)
 
     return generate
+
+
+def path_length_finding(
+    model: Any,
+    *,
+    distance: Perceptual | FeatureDistance,
+    channels: int,
+    attributes: Attributes | None = None,
+    pairs: int = PAIRS,
+    seed: int = 0,
+) -> Finding:
+    """The path length of a model in z, under `ppl_<short name of the distance>`; without a value, for a reason, where
+    its images are no numbers.
+
+    model, attributes: as `medsynth.sampling.synthesise` takes them.
+    channels: how many of an image's are compared, the first ones; a mask behind them is not.
+    """
+    try:
+        generate = generate_with(model, seed=seed, attributes=attributes)
+        found = path_length(
+            lambda points, first: generate(points, first)[:, :channels],
+            latent_dim=model.latent_dim,
+            pairs=pairs,
+            distance=distance,
+            seed=seed,
+        )
+    except UserError as error:
+        return Finding(None, reason=str(error))
+    extra = {"pairs": pairs, "distance": distance.name, "sha256": distance.sha256}
+    return Finding(found.value, interval=found.interval, resize=distance.resize, extra=extra)
 
 
 def _drawn(seed: int, first: int, dim: int) -> tuple[Tensor, Tensor, Tensor]:

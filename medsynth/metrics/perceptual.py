@@ -8,17 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from medsynth.errors import UserError
+from medsynth.metrics.bootstrap import interval, mean_deviations, resample
+from medsynth.metrics.entries import Finding
 from medsynth.metrics.features import Extractor, MissingWeights, resize
-from medsynth.metrics.inception import file_sha256
+from medsynth.metrics.inception import cached_weights, file_sha256
 from medsynth.metrics.random_features import SIZE, RandomConvolutions
+from medsynth.metrics.undefined import Undefined
 
 CHUNK = 64  # pairs compared at once
+BLOCK = 8  # pairs drawn together, for neighbours share an image
 EPSILON = 1e-10  # of a channel vector's length: a place where all channels are silent stays silent
 Maps = Callable[[Float[Tensor, "_b _c _h _w"]], Sequence[Tensor]]
 
@@ -30,6 +35,7 @@ LPIPS_FILES = {
     "vgg": "vgg16-397923af.pth",
     "squeeze": "squeezenet1_1-b8a52dc0.pth",
 }  # of torchvision, named after the beginning of their sha256
+LPIPS_SIDE = 32  # pixels, below which nothing is left for AlexNet's deeper layers
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, for values in [0, 1]
 
 
@@ -63,7 +69,7 @@ class Perceptual:
     """A perceptual distance of image pairs in [-1, 1].
 
     name: `lpips_alex` with the published weights, else `perceptual_<extractor>`, which says that nobody fitted it to
-        what people see.
+        what people see. resize: how images reach the network; None: as they are.
     maps: images -> feature maps. weights: by layer and channel; None: all 1. sha256: of the network, and the weights.
     """
 
@@ -71,6 +77,7 @@ class Perceptual:
     maps: Maps
     sha256: str
     weights: Sequence[Tensor] | None = None
+    resize: str | None = None
 
     @torch.no_grad()
     def __call__(self, first: Float[Tensor, "b c h w"], second: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
@@ -94,6 +101,10 @@ class FeatureDistance:
     def sha256(self) -> str:
         return self.extractor.sha256
 
+    @property
+    def resize(self) -> str:
+        return self.extractor.resize
+
     @torch.no_grad()
     def __call__(self, first: Float[Tensor, "b c h w"], second: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
         x, y = self.extractor(torch.cat([first, second])).chunk(2)
@@ -103,11 +114,34 @@ class FeatureDistance:
 def distance_of(extractor: Extractor) -> Perceptual | FeatureDistance:
     """The distance that an extractor gives: on its feature maps where it shows them, else on its features."""
     if isinstance(extractor, RandomConvolutions):
-        return Perceptual(f"perceptual_{extractor.name}", _RandomMaps(extractor), extractor.sha256)
+        return Perceptual(
+            f"perceptual_{extractor.name}", _RandomMaps(extractor), extractor.sha256, resize=extractor.resize
+        )
     maps: Any = getattr(extractor, "maps", None)
     if maps is not None:
-        return Perceptual(f"perceptual_{extractor.name}", maps, extractor.sha256)
+        return Perceptual(f"perceptual_{extractor.name}", maps, extractor.sha256, resize=extractor.resize)
     return FeatureDistance(extractor)
+
+
+def short_name(distance: Perceptual | FeatureDistance) -> str:
+    """What a metric by this distance is named after: `random`, `encoder`, `lpips_alex`."""
+    return distance.name.removeprefix("perceptual_").removeprefix("features_")
+
+
+def distance_at_hand(
+    extractors: Sequence[Extractor], *, channels: int, side: int, lpips: Path | None = None
+) -> Perceptual | FeatureDistance:
+    """LPIPS on AlexNet where its weights are at hand and images suit it, else the distance of the first extractor.
+
+    Args:
+        extractors: at least one.
+        channels, side: of the images: LPIPS takes 1 or 3 channels, and AlexNet at least 32 pixels.
+        lpips: torchvision's weights; None looks for `alexnet-owt-7be5be79.pth` beside those of Inception in the cache.
+    """
+    weights = lpips or cached_weights().with_name(LPIPS_FILES["alex"])
+    if weights.is_file() and channels in (1, 3) and side >= LPIPS_SIDE:
+        return load_lpips(network="alex", weights=weights)
+    return distance_of(extractors[0])
 
 
 @dataclass(frozen=True)
@@ -263,7 +297,49 @@ class PairDistance:
 
 def diversity(images: Iterable[Float[Tensor, "_b _c _h _w"]], distance: Callable[[Tensor, Tensor], Tensor]) -> float:
     """The mean distance of neighbours in a set in random order; nan for fewer than two images."""
+    return _pairs(images, distance).compute()
+
+
+def _pairs(
+    images: Iterable[Float[Tensor, "_b _c _h _w"]], distance: Callable[[Tensor, Tensor], Tensor]
+) -> PairDistance:
     pairs = PairDistance(distance)
     for batch in images:
         pairs.update(batch)
-    return pairs.compute()
+    return pairs
+
+
+def diversity_finding(
+    real: Iterable[Float[Tensor, "_b _c _h _w"]],
+    fake: Iterable[Float[Tensor, "_b _c _h _w"]],
+    *,
+    distance: Perceptual | FeatureDistance,
+) -> Finding:
+    """The diversity of synthetic images beside that of real ones at the same count, for the key
+    `diversity_<short name of the distance>`: below the real figure they resemble each other too much.
+
+    The interval draws blocks of 8 consecutive pairs, because neighbouring pairs share an image.
+
+    Args:
+        real, fake: batches of images in random order, read once and not kept.
+    """
+    values = _pairs(fake, distance).values()
+    beside = _pairs(real, distance).values()[: len(values)]
+    described = {"distance": distance.name, "sha256": distance.sha256}
+    if not len(values):
+        return Finding(None, reason="one image makes no pair", resize=distance.resize, extra=described)
+    value = values.mean().item()
+    deviations = around = None
+    try:
+        deviations = mean_deviations(values, resample(np.arange(len(values)) // BLOCK, name="pairs"))
+        around = interval(value, deviations, least=0.0)
+    except Undefined:  # too few pairs for two blocks
+        pass
+    return Finding(
+        value,
+        beside.mean().item() if len(beside) else None,
+        interval=around,
+        deviations=deviations,
+        resize=distance.resize,
+        extra={"pairs": len(values), "pairs_real": len(beside), **described},
+    )

@@ -8,13 +8,16 @@ import torch
 
 from medsynth.attributes import Attributes
 from medsynth.errors import UserError
+from medsynth.metrics.features import Extractor
 from medsynth.metrics.path_length import (
     generate_with,
     path_length,
+    path_length_finding,
     path_length_interval,
     slerp,
     trimmed_mean,
 )
+from medsynth.metrics.perceptual import FeatureDistance
 
 
 def squared(first, second):
@@ -208,3 +211,46 @@ def test_a_models_pairs_keep_their_labels_which_are_those_of_images():
 def test_a_model_whose_conditions_are_unknown_is_refused():
     with pytest.raises(UserError, match="the model is conditioned on label"):
         generate_with(Model(), seed=0)
+
+
+class Ramp:
+    """Images whose channels are the latent's first number through a squashing, and a mask that jumps."""
+
+    latent_dim, device, needs = 3, torch.device("cpu"), frozenset()
+
+    def __init__(self, slope=1.0):
+        self.slope = slope
+
+    def generate(self, request):
+        grey = (self.slope * request["latent"][:, :1]).sigmoid()
+        mask = torch.where(grey > 0.5, 1.0, -1.0)
+        return torch.stack([grey, mask], dim=1)[..., None].expand(-1, 2, 16, 16)
+
+
+class Grey(Extractor):
+    """The mean of all channels."""
+
+    name, dimension, resize, sha256 = "grey", 1, "none", "0"
+
+    def __call__(self, images):
+        return images.mean(dim=(1, 2, 3))[:, None]
+
+
+def test_a_finding_is_the_length_of_the_images_without_their_masks():
+    distance = FeatureDistance(Grey())
+    found = path_length_finding(Ramp(), distance=distance, channels=1, pairs=40, seed=3)
+
+    def grey(points, first):
+        return points[:, :1].float().sigmoid()[:, :, None, None].expand(-1, 1, 16, 16)
+
+    expected = path_length(grey, latent_dim=3, pairs=40, distance=distance, seed=3)
+    assert found.value == pytest.approx(expected.value)
+    assert found.interval == pytest.approx(expected.interval)
+    assert found.extra == {"pairs": 40, "distance": "features_grey", "sha256": "0"}
+    assert (found.resize, found.real, found.reason) == ("none", None, None)
+
+
+def test_images_that_are_no_numbers_are_a_reason():
+    found = path_length_finding(Ramp(math.nan), distance=FeatureDistance(Grey()), channels=1)
+    assert found.value is None
+    assert found.reason == "the generator made images that hold NaN or infinite values, so paths have no length"

@@ -14,10 +14,13 @@ from medsynth.metrics.perceptual import (
     FeatureDistance,
     PairDistance,
     Perceptual,
+    distance_at_hand,
     distance_of,
     diversity,
+    diversity_finding,
     load_lpips,
     perceptual_distance,
+    short_name,
 )
 from medsynth.metrics.random_features import RandomConvolutions
 
@@ -186,3 +189,75 @@ def test_each_pairs_distance_is_kept():
 def test_one_image_has_no_diversity_and_equal_images_have_none():
     assert math.isnan(diversity([steps(0.5)], gap))
     assert diversity([images()[:1].expand(5, -1, -1, -1)], distance_of(RandomConvolutions(1))) == 0
+
+
+class Gap(Extractor):
+    """The mean of the image, so that its distance of steps is the square of theirs."""
+
+    name, dimension, resize, sha256 = "gap", 1, "none", "0"
+
+    def __call__(self, images):
+        return images.mean(dim=(1, 2, 3))[:, None]
+
+
+def test_a_finding_stands_beside_real_images_at_the_same_count():
+    real, fake = steps(0.0, 0.3, 0.0, 0.9), steps(0.0, 0.1, 0.2)
+    found = diversity_finding([real], fake.split(1), distance=FeatureDistance(Gap()))
+    assert found.value == pytest.approx(0.01)
+    assert found.real == pytest.approx(0.09)  # of the first two pairs; the third would make it 0.33
+    assert found.interval is None  # two pairs are one block
+    assert found.extra == {"pairs": 2, "pairs_real": 2, "distance": "features_gap", "sha256": "0"}
+
+
+def test_images_that_are_all_alike_have_less_diversity_beyond_the_interval():
+    x = images(40)
+    found = diversity_finding([x], (0.3 * x).split(7), distance=distance_of(RandomConvolutions(1)))
+    assert found.interval is not None
+    assert found.interval[0] < found.value < found.interval[1] < found.real
+    assert found.resize == "64x64 bilinear, antialiased"
+    again = diversity_finding([x], [0.3 * x], distance=distance_of(RandomConvolutions(1)))
+    assert again.interval == pytest.approx(found.interval)
+
+
+def test_pairs_are_drawn_by_blocks_since_neighbours_share_an_image():
+    """Of one strange image in 32, both its pairs are strange, and they come and go together."""
+    values = [0.0] * 33
+    values[11] = 1.0
+    found = diversity_finding([], [steps(*values)], distance=FeatureDistance(Gap()))
+    blocks = (found.deviations - found.deviations.min()) * 32 / 2
+    torch.testing.assert_close(blocks, blocks.round(), atol=1e-6, rtol=0)
+    assert (found.real, found.extra["pairs_real"]) == (None, 0)
+
+
+def test_one_image_gives_a_reason():
+    found = diversity_finding([images()], [images(1)], distance=distance_of(RandomConvolutions(1)))
+    assert (found.value, found.reason) == (None, "one image makes no pair")
+
+
+def test_metrics_are_named_after_the_network():
+    named = [distance_of(extractor) for extractor in (RandomConvolutions(1), Encoder(EncoderNetwork(1, classes=0)))]
+    published = Perceptual("lpips_alex", lambda x: [x], "0")
+    assert [short_name(one) for one in (*named, FeatureDistance(Gap()), published)] == [
+        "random",
+        "encoder",
+        "gap",
+        "lpips_alex",
+    ]
+
+
+def test_lpips_is_taken_where_its_weights_are_and_images_suit_it(tmp_path, monkeypatch):
+    from medsynth.metrics import perceptual
+
+    extractors = [RandomConvolutions(1), Means()]
+    monkeypatch.setenv("MEDSYNTH_CACHE", str(tmp_path))
+    published = Perceptual("lpips_alex", lambda x: [x], "0")
+    monkeypatch.setattr(perceptual, "load_lpips", lambda network, weights: published if weights == file else None)
+    file = tmp_path / "weights" / "alexnet-owt-7be5be79.pth"
+    assert short_name(distance_at_hand(extractors, channels=1, side=64)) == "random"
+    file.parent.mkdir()
+    file.write_bytes(b"")
+    assert distance_at_hand(extractors, channels=3, side=64) is published
+    monkeypatch.setenv("MEDSYNTH_CACHE", str(tmp_path / "other"))
+    assert distance_at_hand(extractors, channels=1, side=32, lpips=file) is published
+    assert short_name(distance_at_hand(extractors, channels=2, side=64)) == "random"
+    assert short_name(distance_at_hand(extractors, channels=1, side=16)) == "random"
