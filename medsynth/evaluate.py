@@ -1,27 +1,10 @@
 """Judge a run or anyone's images, or compare runs:   python -m medsynth.evaluate run=RUN"""
 
-from collections.abc import Callable, Mapping
-from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from medsynth.cli import verb
-from medsynth.errors import UserError, check_whole, say
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from medsynth.checkpoint import LoadedRun
-    from medsynth.data.pack import Pack
-    from medsynth.metrics.measurement import Measurement
-    from medsynth.metrics.per_class import ClassSets
-    from medsynth.metrics.suite import Images, Yardstick
-    from medsynth.report import Embedding, NearestPair
-    from medsynth.results import Figures
-    from medsynth.subjects import Subject
-
-PAIRS = 12  # of nearest images in a report
-CLASS_SHOWN = 8  # images of a class and side in it
+from medsynth.errors import UserError, check_whole
 
 
 def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,9 +20,11 @@ def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
         from medsynth.compare import compare_runs
 
         return compare_runs(config, count=chosen.count)
-    if config["run"] is not None:
-        return _evaluate_run(config, count=chosen.count)
-    return _evaluate_folders(config, count=chosen.count)
+
+    from medsynth.judging import judge_folders, judge_run
+
+    judge = judge_folders if config["run"] is None else judge_run
+    return judge(config, count=chosen.count)
 
 
 def check_choice(config: Mapping[str, Any]) -> None:
@@ -63,217 +48,6 @@ def check_choice(config: Mapping[str, Any]) -> None:
         raise UserError(f"channels={config['channels']} must be 1 or 3")
     if config["resolution"] is not None:
         check_whole(config, "resolution", least=16)
-
-
-def _evaluate_run(config: Mapping[str, Any], *, count: int) -> dict[str, Any]:
-    from medsynth.loggers import read_rows
-    from medsynth.results import without_root
-    from medsynth.subjects import load, run_subject, sha256
-
-    run = Path(str(config["run"]))
-    loaded, pack = load(run, checkpoint=config["checkpoint"], root=config["data"]["root"])
-    subject = run_subject(loaded, pack, count=count, seed=config["seed"], batch_size=config["batch_size"])
-    command = run / "command.txt"
-    facts = {
-        "title": run.absolute().name,
-        "facts": {
-            "Model": str(loaded.config["model"]["_target_"]).rpartition(".")[2],
-            "Data": f"{pack.name} at {pack.resolution} × {pack.resolution}",
-            "Trained for": f"{loaded.images_seen:,} images",
-            "Checkpoint": loaded.checkpoint.name,
-        },
-        "reproduce": [
-            *(map(without_root, command.read_text().splitlines()) if command.exists() else []),
-            f"# checkpoint {loaded.checkpoint.name}, sha256 {sha256(loaded.checkpoint)}",
-        ],
-    }
-    out = Path(config["out"] or run / "evaluation")
-    inside = out.resolve().is_relative_to(run.resolve())
-    return _judge(
-        subject,
-        config,
-        facts=facts,
-        out=out,
-        curves=read_rows(run / "metrics.jsonl"),
-        inside_run=inside,
-        more=lambda fake, yardstick: _of_model(run, loaded, pack, config, fake=fake, yardstick=yardstick),
-    )
-
-
-def _of_model(
-    run: Path,
-    loaded: "LoadedRun",
-    pack: "Pack",
-    config: Mapping[str, Any],
-    *,
-    fake: "Images",
-    yardstick: "Yardstick",
-) -> "Figures":
-    """What needs the model: whom its critic knows, its paths, its usable images, and what truncation trades."""
-    from dataclasses import asdict
-
-    from medsynth.metrics.entries import Finding
-    from medsynth.metrics.path_length import path_length_finding
-    from medsynth.metrics.perceptual import short_name
-    from medsynth.metrics.undefined import Undefined
-    from medsynth.model_metrics import membership_finding, truncation_sweep
-    from medsynth.results import Figures, distance_of, measured
-    from medsynth.subjects import run_subject
-    from medsynth.usable import detector_of, usable_finding
-
-    count, seed, distance = yardstick.settings.count, config["seed"], distance_of(yardstick)
-    findings, sections = {"membership": membership_finding(loaded, pack, count=count, seed=seed)}, {}
-    if config["usable"]:
-        try:
-            findings["usable"] = usable_finding(detector_of([run], pack), fake)
-        except Undefined as undefined:
-            findings["usable"] = Finding(None, reason=undefined.reason)
-    if config["path_pairs"] and distance is not None:
-        findings[f"ppl_{short_name(distance)}"] = path_length_finding(
-            loaded.model,
-            distance=distance,
-            channels=pack.channels,
-            attributes=loaded.attributes,
-            pairs=config["path_pairs"],
-            seed=seed,
-        )
-    if config["truncations"] and yardstick.extractors:
-        subject = run_subject(loaded, pack, count=count, seed=seed, batch_size=config["batch_size"])
-        judge, extractor = measured(subject, config, thorough=False).judge, next(iter(yardstick.extractors))
-        sweep = truncation_sweep(
-            loaded, judge, config["truncations"], count=yardstick.reference.count, seed=seed, extractor=extractor
-        )
-        sections["truncation"] = asdict(sweep)
-    return Figures(findings, sections)
-
-
-def _evaluate_folders(config: Mapping[str, Any], *, count: int) -> dict[str, Any]:
-    from medsynth.folders import folder_subject, pair_findings
-    from medsynth.results import Figures
-
-    real, fake = Path(config["real"]), Path(config["fake"])
-    subject = folder_subject(
-        real,
-        fake,
-        unseen=Path(config["unseen"]) if config["unseen"] else None,
-        resolution=config["resolution"],
-        channels=config["channels"],
-        count=count,
-        seed=config["seed"],
-        window=config["window"],
-    )
-    facts = {"title": f"{fake.name} against {real.name}", "facts": {"Synthetic": str(fake), "Real": str(real)}}
-    out = Path(config["out"] or fake.with_name(f"{fake.absolute().name}-evaluation"))
-
-    def paired(_: "Images", __: "Yardstick") -> "Figures":
-        """Each real image against the synthetic one of its name."""
-        if not config["pairs"]:
-            return Figures()
-        options = {name: config[name] for name in ("window", "resolution", "channels", "seed")}
-        findings, warnings = pair_findings(real, fake, **options)
-        return Figures(findings, warnings=warnings)
-
-    return _judge(subject, config, facts={**facts, "reproduce": []}, out=out, curves=[], inside_run=False, more=paired)
-
-
-def _judge(
-    subject: "Subject",
-    config: Mapping[str, Any],
-    *,
-    facts: dict[str, Any],
-    out: Path,
-    curves: list[dict[str, Any]],
-    inside_run: bool,
-    more: "Callable[[Images, Yardstick], Figures]",
-) -> dict[str, Any]:
-    """Measure, compare and write; `more` gives the figures that this kind of subject alone has."""
-    import json
-
-    from medsynth.metrics.per_class import judge_classes
-    from medsynth.report import write_report
-    from medsynth.report.verdict import verdict
-    from medsynth.results import Kept, complete, first_images, make_folder, measured, perceptual_diversity, warn
-    from medsynth.run_directory import write_whole
-
-    make_folder(out)
-    warn(subject.warnings)
-    yardstick, fake = measured(subject, config), Kept(subject.fake)
-    synthetic = yardstick.measure(fake)
-    findings = {**yardstick.find(synthetic), **perceptual_diversity(subject, fake, yardstick)}
-    own = more(fake, yardstick)
-    judgement = {**yardstick.judgement(synthetic, {**findings, **own.findings}), **own.sections}
-    if subject.classes:
-        judgement["classes"] = judge_classes(
-            subject.classes,
-            extractors=yardstick.extractors or {},
-            count=yardstick.settings.count,
-            device=yardstick.device,
-            real_split=subject.real_split,
-        )
-    warn([*judgement["warnings"], *own.warnings])
-    judgement["warnings"] += [*own.warnings, *subject.warnings]
-    show_real = inside_run if config["real_images"] is None else config["real_images"]
-    write_whole(out / "metrics.json", json.dumps(judgement, indent=2, allow_nan=False) + "\n")
-    report = write_report(
-        out,
-        judgement=judgement,
-        run_facts=complete(facts),
-        real_grid=first_images(subject.reference) if show_real else None,
-        fake_grid=first_images(fake),
-        nearest=nearest_pairs(subject, judgement, show_real=show_real),
-        curves=curves,
-        embedding=_embedding(yardstick, synthetic),
-        class_grids={name: _class_grids(sets, show_real=show_real) for name, sets in subject.classes.items()},
-    )
-    say(f"{verdict(judgement).headline}\nreport: {report}")
-    return {**judgement, "metrics_json": str(out / "metrics.json"), "report": str(report)}
-
-
-def _class_grids(sets: "ClassSets", *, show_real: bool) -> "tuple[Tensor | None, Tensor]":
-    """Real images of a class, or None where they must not be shown or there are none, and synthetic ones."""
-    from medsynth.results import first_images
-
-    real, fake = (first_images(images, most=CLASS_SHOWN) for images in (sets.reference, sets.fake))
-    return (real if show_real and len(real) else None), fake
-
-
-def _embedding(yardstick: "Yardstick", fake: "Measurement") -> "Embedding | None":
-    """Real and synthetic features of the first extractor along the main axes of the real ones; None without spread."""
-    from medsynth.metrics.embedding import principal_axes
-    from medsynth.report import Embedding
-
-    real, name = yardstick.reference, next(iter(yardstick.extractors or {}), None)
-    if name is None or min(real.count, fake.count) < 2 or real.features(name).shape[1] < 3:
-        return None
-    basis = principal_axes(real.moments[name])
-    shares = basis.explained()
-    return Embedding(basis.project(real.features(name)), basis.project(fake.features(name)), shares, extractor=name)
-
-
-def nearest_pairs(subject: "Subject", judgement: Mapping[str, Any], *, show_real: bool) -> "list[NearestPair]":
-    """The pairs that a judgement names, as images: likely duplicates first, then the closest others."""
-    from medsynth.metrics.entries import find
-    from medsynth.metrics.nearest import COPY_DISTANCE
-    from medsynth.report import NearestPair
-
-    flagged, close = find(judgement, "duplicates"), find(judgement, "nearest_train")
-    named = {}  # by number of the synthetic image: its pair, whether it is a copy, whether it was flagged
-    certain = flagged["copies"] if flagged else 0
-    for place, pair in enumerate(flagged["pairs"] if flagged else ()):
-        named[pair["fake"]] = pair, place < certain, True  # the nearest come first, and the nearest are the copies
-    for pair in close["pairs"] if close else ():
-        named.setdefault(pair["fake"], (pair, pair["distance"] < COPY_DISTANCE, False))
-    return [
-        NearestPair(
-            fake=subject.show_fake(pair["fake"]),
-            train=subject.show_train(pair["train"]) if show_real else None,
-            distance=pair["distance"],
-            name=subject.fake_name(pair["fake"]),
-            is_copy=is_copy,
-            is_flagged=is_flagged,
-        )
-        for pair, is_copy, is_flagged in islice(named.values(), PAIRS)
-    ]
 
 
 if __name__ == "__main__":
