@@ -19,14 +19,17 @@ class ACGAN(NoiseToImage):
 
         for every batch (x, y)
             critic:     z ~ N(0, I);  minimise  loss.critic(D(x), D(G(z, y)))
-                                                - class_weight (log C(y|x) + log C(y|G(z, y)))
+                                                - class_weight (log C(y|x) + fake_class_weight log C(y|G(z, y)))
             generator:  z ~ N(0, I);  minimise  loss.generator(D(G(z, y))) - class_weight log C(y|G(z, y))
 
-    Covariates are treated as classes are, with the squared error in place of the cross entropy.
+    Covariates are treated as classes are, with the squared error in place of the cross entropy. Both players gain where
+    the critic tells the classes of synthetic images by a mark that the generator leaves on them, whatever they show.
 
     Args:
         critic: its logit, class logits and covariates come from the same features.
         class_weight: of L_C.  covariate_weight: of the covariates' squared error.
+        fake_class_weight: of the synthetic images' part of both in the critic's loss. 1 is the paper's; with 0 the
+            critic learns classes from real images alone, and a mark gains nothing.
     """
 
     critic: AuxiliaryCritic
@@ -38,6 +41,7 @@ class ACGAN(NoiseToImage):
         loss: AdversarialLoss,
         class_weight: float = 1.0,
         covariate_weight: float = 1.0,
+        fake_class_weight: float = 1.0,
         n_critic: int = 1,
         **shared: Unpack[Shared],
     ) -> None:
@@ -45,7 +49,9 @@ class ACGAN(NoiseToImage):
         check_number("model.class_weight", class_weight, least=0)
         check_number("model.covariate_weight", covariate_weight, least=0)
         self.loss, self.n_critic = loss, n_critic
+        check_number("model.fake_class_weight", fake_class_weight, least=0)
         self.class_weight, self.covariate_weight = class_weight, covariate_weight
+        self.fake_class_weight = fake_class_weight
 
     def phases(self) -> list[Phase]:
         return [Phase("critic", self.critic_loss), Phase("generator", self.generator_loss, every=self.n_critic)]
@@ -60,7 +66,7 @@ class ACGAN(NoiseToImage):
         told, other = self._told(batch, *on_real), self._told(batch, *on_fake)
         return {
             "adversarial": self.loss.critic(real_logits, fake_logits),
-            **{name: told[name] + other[name] for name in told},
+            **{name: told[name] + self.fake_class_weight * other[name] for name in told},
         }
 
     def generator_loss(self, batch: Batch) -> Terms:

@@ -56,6 +56,14 @@ def test_the_critic_tells_labels_and_covariates_of_real_images_and_of_fake_ones(
     assert terms["covariates"].item() == pytest.approx(2 * 3 * 1 / 4)
 
 
+def test_synthetic_images_may_be_left_out_of_what_the_critic_learns_of_classes(model: ACGAN, batch: Batch):
+    model.fake_class_weight = 0.0
+    terms = model.critic_loss(batch)
+    assert terms["class"].item() == pytest.approx(2 * ENTROPY)
+    assert terms["covariates"].item() == pytest.approx(3 * 1 / 4)
+    assert model.generator_loss(batch)["class"].item() == pytest.approx(2 * ENTROPY)
+
+
 def test_the_generator_is_to_make_what_was_asked(model: ACGAN, batch: Batch):
     terms = model.generator_loss(batch)
     assert terms["class"].item() == pytest.approx(2 * ENTROPY)
