@@ -2,7 +2,7 @@
 
 Three cases with a known answer, on images of 32x32 that are made here; every model trains as conf/model says, except
 that convolutions are WIDTH channels wide and for what RECIPES says, on one thread, and is judged as it goes until its
-bar has held twice in a row or BUDGET seconds of this process's CPU time are spent. RECIPES were found on seed 9.
+bar has held twice in a row or the case's BUDGET of this process's CPU time is spent. RECIPES were found on seed 9.
 
     blobs      Wasserstein models: a bright blob in one of eight places. Bar: each place has at least 2 % of 2,000
                samples (12.5 % of the training images have it); a sample whose correlation with every blob is below 0.8
@@ -23,6 +23,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ from jaxtyping import Float, Int
 from measure import configuration, digits, finish, narrow
 from numpy import ndarray
 
-SIDE, WIDTH, BUDGET = 32, 16, 600
+SIDE, WIDTH = 32, 16
+BUDGET = {"blobs": 600, "classes": 1_200, "phantoms": 600}  # CPU seconds of training
 WASSERSTEIN = (
     "wgan", "wgan_conv", "wgan_linear_conv", "wgan_gp", "wgan_gp_xray", "small_gan", "larger_gan_v1", "larger_gan_v2",
     "cwgan_gp",
@@ -63,7 +65,9 @@ class Judged:
     meets: bool
 
 
-def learn(config: dict[str, Any], folder: Path, *, every: int, judge: Callable[[Any], Judged]) -> dict[str, Any]:
+def learn(
+    config: dict[str, Any], folder: Path, *, every: int, budget: float, judge: Callable[[Any], Judged]
+) -> dict[str, Any]:
     """Train `every` images at a time, by medsynth.train itself, and judge each time.
 
     Returns what was found in the end, and the CPU seconds of training after which the bar had held twice; judging does
@@ -76,7 +80,7 @@ def learn(config: dict[str, Any], folder: Path, *, every: int, judge: Callable[[
     choices = {"model": config["name"], "data": config["data"]["name"]}
     config = {key: value for key, value in config.items() if key != "name"}
     spent, images, held, course = 0.0, 0, 0, []
-    while held < 2 and spent < BUDGET:
+    while held < 2 and spent < budget:
         images += every
         start = time.process_time()
         train({**config, "images": images, "run_dir": str(folder)}, choices=choices, overrides=[])
@@ -334,15 +338,16 @@ def run(case: str, model: str, seed: int, folder: Path, *, every: int, overrides
     recipe = [*RECIPES[case].get(model, ()), *overrides]
     facts = {"case": case, "model": model, "seed": seed, "overrides": recipe}
     if case == "blobs":
-        return {**facts, **learn(config, runs, every=every, judge=judge_blobs)}
+        return {**facts, **learn(config, runs, every=every, budget=BUDGET[case], judge=judge_blobs)}
     if case == "classes":
         tell, _, right = classifier(root)
         if right < KNOWN:
             return {**facts, "classifier": digits(right), "pass": False}
-        learned = learn(config, runs, every=every, judge=lambda loaded: judge_classes(loaded, tell))
+        told = partial(judge_classes, tell=tell)
+        learned = learn(config, runs, every=every, budget=BUDGET[case], judge=told)
         return {**facts, "classifier": digits(right), **learned}
     yardsticks = Yardsticks.of(config, runs.with_name(runs.name + "-untrained"))
-    return {**facts, **learn(config, runs, every=every, judge=yardsticks.judge)}
+    return {**facts, **learn(config, runs, every=every, budget=BUDGET[case], judge=yardsticks.judge)}
 
 
 def main() -> None:

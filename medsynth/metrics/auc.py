@@ -6,7 +6,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
 
-from medsynth.metrics.bootstrap import ROUNDS, SHARE, resample
+from medsynth.metrics.bootstrap import ROUNDS, SHARE, resample, widening
 from medsynth.metrics.undefined import Undefined
 
 
@@ -32,7 +32,8 @@ def auc_interval(
     """The central `share` of `auc` over `rounds` draws of whole patients with replacement; None when a side has one.
 
     Images of a patient come and go together (Field and Welsh 2007, the cluster bootstrap): drawing single images would
-    give an interval several times too narrow.
+    give an interval several times too narrow. It is widened for the patients of the smaller side: without that, it lay
+    above 0.5 for a critic that knows nobody 20 times of 100 with 2 patients, and 7 times with 4.
 
     Args:
         higher_groups, lower_groups: (n,) and (m,) patient, or whatever stands for one, of each score.
@@ -45,8 +46,10 @@ def auc_interval(
         return None
     weights = zip(first.weights.numpy(), second.weights.numpy(), strict=True)
     drawn = [_area(places[:n], places[n:], *pair) for pair in weights]
-    low, high = np.quantile(drawn, [(1 - share) / 2, (1 + share) / 2])
-    return float(low), float(high)
+    middle, wider = float(np.mean(drawn)), max(widening(side.groups, share=share) for side in (first, second))
+    ends = np.quantile(drawn, [(1 - share) / 2, (1 + share) / 2])
+    low, high = (min(max(middle + wider * (end - middle), 0.0), 1.0) for end in ends.tolist())
+    return low, high
 
 
 def _places(higher: Tensor, lower: Tensor) -> tuple[ndarray, int]:

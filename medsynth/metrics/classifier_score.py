@@ -33,24 +33,16 @@ class ClassifierScore:
     smallest: int
 
 
-def class_sums(probabilities: Float[Tensor, "b c"], *, first: int = 0, splits: int = SPLITS) -> ClassSums:
+def class_sums(probabilities: Float[Tensor, "b c"], *, splits: int = SPLITS) -> ClassSums:
     """The sums of a batch of class probabilities, each row of which adds up to 1.
 
-    Image number k belongs to split k modulo `splits`, so that a set can stream by without its size being known.
-
-    Args:
-        first: number of the first image of the batch in its set.
+    Image number k belongs to split k modulo `splits`.
     """
     p = probabilities.detach().cpu().double()
-    split = (first + torch.arange(len(p))) % splits
+    split = torch.arange(len(p)) % splits
     total = torch.zeros(splits, p.shape[1], dtype=torch.float64).index_add_(0, split, p)
     certainty = torch.zeros(splits, dtype=torch.float64).index_add_(0, split, torch.xlogy(p, p).sum(dim=1))
     return ClassSums(split.bincount(minlength=splits), certainty, total)
-
-
-def merge_classes(first: ClassSums, second: ClassSums) -> ClassSums:
-    """The sums of both parts of a set together."""
-    return ClassSums(first.count + second.count, first.certainty + second.certainty, first.total + second.total)
 
 
 def classifier_score(sums: ClassSums) -> ClassifierScore:

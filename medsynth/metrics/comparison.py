@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from medsynth.metrics.bootstrap import Resample, interval, mean_deviations, resample
+from medsynth.metrics.bootstrap import Resample, chain_deviations, interval
 from medsynth.metrics.classifier_score import ClassifierScore, class_sums, classifier_score
 from medsynth.metrics.encoder.extractor import Encoder
 from medsynth.metrics.entries import Finding
@@ -27,7 +26,6 @@ from medsynth.metrics.spectrum import spectrum, spectrum_deviations, spectrum_di
 from medsynth.metrics.undefined import Undefined
 
 SCORES = {"encoder": "classifier_score_encoder", "inception": "inception_score"}  # of extractors with classes
-PAIR_BLOCK = 8
 Draws = tuple[Resample, Resample] | None  # of the first and of the second set; None: no intervals
 
 
@@ -58,19 +56,18 @@ def distances(first: Measurement, second: Measurement, *, drawn: Draws = None) -
 
 
 def diversity(measured: Measurement, *, drawn: str | None = None) -> Finding:
-    """How alike two images of a set are, by MS-SSIM; `drawn` names the draws of an interval, None makes none.
-
-    The draws take blocks of 8 pairs together, because neighbouring pairs share an image.
-    """
+    """How alike two images of a set are, by MS-SSIM; `drawn` names the draws of an interval, None makes none."""
     values = measured.similarity.values()
     if not len(values):
         return Finding(None, reason="one image makes no pair")
     betas = betas_for(min(measured.shape[1:]))
     finding = Finding(values.mean().item(), extra={"betas": list(betas), "pairs": len(values)})
-    if drawn is None or len(values) <= PAIR_BLOCK:
+    if drawn is None:
         return finding
-    blocks = resample(np.arange(len(values)) // PAIR_BLOCK, name=f"{drawn} pairs")
-    return drawn_again(finding, mean_deviations(values, blocks), least=0.0, most=1.0)
+    try:
+        return drawn_again(finding, chain_deviations(values, name=f"{drawn} pairs"), least=0.0, most=1.0)
+    except Undefined:
+        return finding
 
 
 def class_scores(real: Measurement, fake: Measurement) -> dict[str, Finding]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -10,15 +9,11 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
 
-from medsynth.errors import UserError
 from medsynth.metrics.frechet import Moments
-from medsynth.seeds import fold
 
 CELLS = 64  # of a density's grid, each way
 SPREAD = 0.15  # of the points' range, added around them so that densities fall to about 0 within the grid
-MOST_POINTS = 2000  # that a density or a map of neighbours is made from: bounds time
-MAPS = {"tsne": "sklearn", "umap": "umap"}
-PACKAGES = {"sklearn": "scikit-learn", "umap": "umap-learn"}
+MOST_POINTS = 2000  # that a density is made from: bounds time
 
 
 # ------------------------------------------------------------------------------------- principal components
@@ -133,44 +128,3 @@ def mass_levels(values: Float[ndarray, "cells cells"], shares: Sequence[float] =
     falling = np.sort(values, axis=None)[::-1]
     held = np.cumsum(falling) / falling.sum()
     return [float(falling[np.searchsorted(held, share)]) for share in shares]
-
-
-# ------------------------------------------------------------------------------------------ maps of neighbours
-
-
-def neighbour_map(
-    real: Float[Tensor, "n d"], fake: Float[Tensor, "m d"], *, method: str = "tsne", seed: int = 0
-) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "m 2"]]:
-    """Both sets in a plane where neighbours stay neighbours; distances and areas in it mean nothing.
-
-    Args:
-        real, fake: of each the first 2,000 vectors are used; both scaled by the real deviation of each feature.
-        method: "tsne" (van der Maaten and Hinton 2008) needs scikit-learn, "umap" (McInnes et al. 2018,
-            arXiv:1802.03426) needs umap-learn. Neither is installed with medsynth.
-
-    Raises:
-        UserError: an unknown method, its package is missing, or there are fewer than 10 images.
-    """
-    if method not in MAPS:
-        raise UserError(f"metrics.map={method} is unknown; choices: {', '.join(MAPS)}")
-    if find_spec(MAPS[method]) is None:
-        package = PACKAGES[MAPS[method]]
-        raise UserError(f"metrics.map={method} needs the package {package}; install it (pip install {package})")
-    x, y = real[:MOST_POINTS].cpu().double(), fake[:MOST_POINTS].cpu().double()
-    if (count := len(x) + len(y)) < 10:
-        raise UserError(f"metrics.map={method} needs 10 images or more, these are {count}")
-    both = ((torch.cat([x, y]) - x.mean(dim=0)) / x.std(dim=0).clamp(min=1e-9)).float().numpy()
-    state = fold(seed, "neighbour map") % 2**31
-    placed = torch.from_numpy(np.ascontiguousarray(_placed(both, method, state))).double()
-    return placed[: len(x)], placed[len(x) :]
-
-
-def _placed(vectors: ndarray, method: str, state: int) -> ndarray:
-    if method == "umap":
-        from umap import UMAP  # pyright: ignore[reportMissingImports]
-
-        return UMAP(n_components=2, random_state=state, n_jobs=1).fit_transform(vectors)
-    from sklearn.manifold import TSNE  # pyright: ignore[reportMissingImports]
-
-    perplexity = min(30.0, (len(vectors) - 1) / 3)
-    return TSNE(n_components=2, perplexity=perplexity, init="pca", random_state=state).fit_transform(vectors)

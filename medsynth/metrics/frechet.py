@@ -1,8 +1,6 @@
 """The Fréchet distance of two feature sets, from means and covariances that stream in float64 and merge over ranks."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import reduce
 
 import torch
 from jaxtyping import Float
@@ -43,11 +41,6 @@ def merge(first: Moments, second: Moments) -> Moments:
     shift = second.mean - first.mean
     between = torch.outer(shift, shift) * (first.count * second.count / count)
     return Moments(count, first.mean + shift * (second.count / count), first.scatter + second.scatter + between)
-
-
-def merge_all(parts: Iterable[Moments]) -> Moments:
-    """The moments of one or more parts together."""
-    return reduce(merge, parts)
 
 
 def frechet_distance(first: Moments, second: Moments) -> float:

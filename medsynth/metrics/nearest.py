@@ -67,7 +67,8 @@ def nearest(queries: UInt8[Tensor, "n d"], train: UInt8[Tensor, "m d"]) -> Neare
 def near_share(fake: Nearest, unseen: Nearest) -> float:
     """The share of synthetic images as close to a training image as the closest 1 % of unseen ones, or copies.
 
-    About 0.01 for images of new patients; more means that training images were remembered.
+    About 0.01 for images of new patients, of m < 100 unseen ones about 1 / (m + 1); more means that training images
+    were remembered.
     """
     threshold = max(unseen.distance.quantile(NEAR_QUANTILE).item(), COPY_DISTANCE)
     return (fake.distance <= threshold).float().mean().item()

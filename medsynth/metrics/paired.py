@@ -114,14 +114,6 @@ def _dice(first: Bool[Tensor, "b h w"], second: Bool[Tensor, "b h w"]) -> Tensor
     return 2 * both / (first.flatten(1).sum(dim=1) + second.flatten(1).sum(dim=1)).double()  # 0 / 0 is nan
 
 
-def mean_dice(values: Float[Tensor, "n l"], *, labels: Sequence[int]) -> dict[int, tuple[float, int]]:
-    """For each label its mean over the pairs that hold it, nan without any, and how many these are."""
-    return {
-        label: (column.nanmean().item(), int((~column.isnan()).sum()))
-        for label, column in zip(labels, values.unbind(dim=1), strict=True)
-    }
-
-
 def mean_and_interval(
     values: Float[Tensor, " n"], groups: ndarray, *, least: float = -torch.inf, most: float = torch.inf
 ) -> tuple[float, tuple[float, float] | None]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,8 +22,8 @@ LEAST = 10  # images a side: neighbours and spectra of fewer are chance
 class ClassSets:
     """The images of one class in batches, each set in random order.
 
-    reference: real images that synthetic ones are compared with. held_out: as many of other patients, whose distance to
-    `reference` a perfect generator would reach; None: there are none.
+    reference: real images that synthetic ones are compared with; read again where `held_out` has fewer. held_out: as
+    many of other patients, whose distance to `reference` a perfect generator would reach; None: there are none.
     """
 
     reference: Images
@@ -43,7 +44,9 @@ def judge_classes(
     Args:
         classes: by name.
         extractors: by name, those of the whole judgement.
-        count: images taken of each set at most; a class compares as many synthetic images as it has real ones.
+        count: images taken of each set at most; a class compares as many synthetic images as it has real ones, and as
+            many real ones as held-out ones: distances fall with the count, so that of few real images to many would
+            pass blurred images for real. Fewer than 10 held-out images are not compared with.
         device: where features are computed; None: where the images are.
         real_split: what the real images are.
 
@@ -51,16 +54,13 @@ def judge_classes(
         By class: `n_real`, `n_fake`, `n_held_out` and `metrics`, an entry a metric by its bare name, for counts differ
         between classes. All are null, with the reason, where a side has fewer than 10 images.
     """
-    made = {}
+    empty, made = partial(Measurement, count=count, extractors=extractors, device=device), {}
     for name, sets in classes.items():
-        real = Measurement(f"real {name}", count=count, extractors=extractors, device=device)
-        _measure(real, sets.reference)
-        others, fake = (
-            Measurement(f"{side} {name}", count=count, extractors=extractors, like=real, device=device)
-            for side in ("held-out real", "synthetic")
-        )
-        _measure(fake, sets.fake)
-        _measure(others, sets.held_out or ())
+        real = _measure(empty(f"real {name}"), sets.reference)
+        others = _measure(empty(f"held-out real {name}", like=real), sets.held_out or ())
+        if LEAST <= others.count < real.count:
+            real = _measure(empty(f"real {name}", like=others), sets.reference)
+        fake = _measure(empty(f"synthetic {name}", like=real), sets.fake)
         counts = {"n_real": real.count, "n_fake": fake.count}
         metrics = {
             metric: entry(finding, **counts, real_split=real_split)
@@ -70,14 +70,13 @@ def judge_classes(
     return made
 
 
-def _measure(measured: Measurement, images: Images) -> None:
-    """The first images, as many as the measurement takes; the others are not asked for."""
-    if measured.most == 0:
-        return
-    for batch in images:
+def _measure(measured: Measurement, images: Images) -> Measurement:
+    """The same after the first images, as many as it takes; the others are not asked for."""
+    for batch in images if measured.most else ():
         measured.update(batch)
         if measured.count == measured.most:
-            return
+            break
+    return measured
 
 
 def _findings(real: Measurement, others: Measurement, fake: Measurement) -> dict[str, Finding]:
@@ -85,6 +84,6 @@ def _findings(real: Measurement, others: Measurement, fake: Measurement) -> dict
         reason = f"{n} image{'' if n == 1 else 's'} a side are too few to judge a class; {LEAST} are the least"
         features = [metric for name in real.extractors for metric in names_of(name).values()]
         return dict.fromkeys([*features, "swd", "spectrum", "ms_ssim"], Finding(None, reason=reason))
-    beside = distances(real, others) if others.count >= 2 else {}
+    beside = distances(real, others) if others.count >= LEAST else {}
     found = {name: finding.beside(beside.get(name)) for name, finding in distances(real, fake).items()}
     return found | {"ms_ssim": diversity(fake).beside(diversity(real))}

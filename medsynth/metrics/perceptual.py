@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from medsynth.errors import UserError
-from medsynth.metrics.bootstrap import interval, mean_deviations, resample
+from medsynth.metrics.bootstrap import chain_deviations, interval
 from medsynth.metrics.entries import Finding
 from medsynth.metrics.features import Extractor, MissingWeights, resize
 from medsynth.metrics.inception import cached_weights, file_sha256
@@ -23,7 +22,6 @@ from medsynth.metrics.random_features import SIZE, RandomConvolutions
 from medsynth.metrics.undefined import Undefined
 
 CHUNK = 64  # pairs compared at once
-BLOCK = 8  # pairs drawn together, for neighbours share an image
 EPSILON = 1e-10  # of a channel vector's length: a place where all channels are silent stays silent
 Maps = Callable[[Float[Tensor, "_b _c _h _w"]], Sequence[Tensor]]
 
@@ -318,8 +316,6 @@ def diversity_finding(
     """The diversity of synthetic images beside that of real ones at the same count, for the key
     `diversity_<short name of the distance>`: below the real figure they resemble each other too much.
 
-    The interval draws blocks of 8 consecutive pairs, because neighbouring pairs share an image.
-
     Args:
         real, fake: batches of images in random order, read once and not kept.
     """
@@ -331,7 +327,7 @@ def diversity_finding(
     value = values.mean().item()
     deviations = around = None
     try:
-        deviations = mean_deviations(values, resample(np.arange(len(values)) // BLOCK, name="pairs"))
+        deviations = chain_deviations(values, name="pairs")
         around = interval(value, deviations, least=0.0)
     except Undefined:  # too few pairs for two blocks
         pass

@@ -104,6 +104,10 @@ def neighbour_deviations(
     Each round measures its balls anew, to the k-th of the distinct neighbours that were drawn; balls as large as those
     of all images would leave gaps. Of more than 1,000 images a side the first 1,000 are looked at.
 
+    Far from the real images few outliers with large balls decide, and draws do not tell how few: of 60 images of 15
+    patients, `precision`'s interval held its mean 77 times of 100, and that of the difference in `recall` of two
+    equally bad generators left out 0 16 times of 100 instead of 5.
+
     Raises:
         Undefined: a set holds no more than k vectors.
     """

@@ -65,11 +65,6 @@ def spectrum(profiles: Float[Tensor, "b r"]) -> Spectrum:
     return Spectrum(len(profiles), profiles.cpu().double().sum(dim=0))
 
 
-def merge_spectra(first: Spectrum, second: Spectrum) -> Spectrum:
-    """The spectrum of both parts of a set together."""
-    return Spectrum(first.count + second.count, first.total + second.total)
-
-
 def spectrum_distance(first: Spectrum, second: Spectrum) -> float:
     """Root mean square difference of two profiles over radii from 1 on, in powers of ten of power; 0 for equal ones.
 

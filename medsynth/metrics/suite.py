@@ -43,6 +43,7 @@ __all__ = ["Images", "Patients", "Yardstick", "judge", "scalars"]
 
 Images = Iterable[Float[Tensor, "_b _c _h _w"]]  # sets, and the batches of one, differ in length
 PAIRS = 12  # closest pairs named in a nearest_train entry
+FEW_PATIENTS = 10  # of 3, 95 % intervals of the kernel distance held the true value 79 times of 100, of 5 92 times
 
 
 @dataclass(frozen=True)
@@ -317,8 +318,14 @@ class Yardstick:
                 f"the second set of real images has {self.held_out.count:,} images instead of {smaller:,}, "
                 "so real-against-real figures are too large"
             )
-        if self.thorough and self._draws(synthetic) is None:
+        drawn = self._draws(synthetic) if self.thorough else None
+        if self.thorough and drawn is None:
             lines.append("real or synthetic images of one patient alone, so there are no intervals")
+        elif drawn is not None and (patients := len(drawn[0].groups.unique())) < FEW_PATIENTS:
+            lines.append(
+                f"intervals rest on {patients} real patients, which is too few: those of kernel distances, spectra and "
+                "neighbours are too narrow"
+            )
         for measured in (self.reference, synthetic):
             distinct = len(measured.thumbnails().unique(dim=0))
             if distinct <= measured.count / 2 and measured.count > 1:

@@ -51,3 +51,20 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
 def test_one_patient_has_no_interval():
     scores = torch.arange(4.0)
     assert auc_interval(scores, scores, higher_groups=np.zeros(4), lower_groups=np.arange(4)) is None
+
+
+@pytest.mark.parametrize("patients", [2, 4])
+def test_few_patients_rarely_make_a_leak_of_chance(patients):
+    stream, groups = torch.Generator().manual_seed(0), np.repeat(np.arange(patients), 4)
+    outside = 0
+    for seed in range(100):
+        high, low = torch.randn(100, generator=stream), torch.randn(patients, generator=stream).repeat_interleave(4)
+        around = auc_interval(high, low, higher_groups=np.arange(100), lower_groups=groups, rounds=200, seed=seed)
+        outside += not around[0] <= 0.5 <= around[1]
+    assert outside <= 7
+
+
+def test_few_patients_that_are_all_told_apart_are_a_leak():
+    groups = np.repeat(np.arange(2), 4)
+    found = auc_interval(torch.ones(30), torch.zeros(8), higher_groups=np.arange(30), lower_groups=groups)
+    assert found == (1, 1)

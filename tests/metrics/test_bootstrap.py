@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from medsynth.metrics.bootstrap import interval, mean_deviations, resample
+from medsynth.metrics.bootstrap import chain_deviations, interval, mean_deviations, resample
 from medsynth.metrics.undefined import Undefined
 
 
@@ -31,6 +31,29 @@ def test_spread_of_a_mean_is_its_standard_error():
     found = mean_deviations(values, resample(range(400), name="real", rounds=2000))
     assert found.mean().item() == pytest.approx(0, abs=1e-12)
     assert found.std().item() == pytest.approx(values.std().item() / 20, rel=0.1)
+
+
+@pytest.mark.parametrize("count", [3, 6, 60])
+def test_spread_is_that_of_students_t_so_that_few_patients_have_wide_intervals(count):
+    stats = pytest.importorskip("scipy.stats")
+    values = numbers(count, seed=0)
+    found = mean_deviations(values, resample(range(count), name="real", rounds=20_000))
+    reach = stats.t.ppf(0.975, count - 1) * values.std().item() / count**0.5
+    assert 1.96 * found.std().item() == pytest.approx(reach, rel=0.03)
+
+
+def test_interval_of_a_chain_of_few_pairs_holds_its_mean_about_as_often_as_it_says():
+    inside = 0
+    for trial in range(200):
+        values = numbers(59, seed=trial)
+        low, high = interval(values.mean().item(), chain_deviations(values, name=f"pairs {trial}"))
+        inside += low < 0 < high
+    assert inside >= 180
+
+
+def test_a_chain_of_one_block_of_pairs_has_no_interval():
+    with pytest.raises(Undefined):
+        chain_deviations(numbers(4, seed=0), name="pairs")
 
 
 def test_alike_images_of_few_patients_widen_the_interval():

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from medsynth.errors import UserError
 from medsynth.metrics.embedding import (
     CELLS,
     Frame,
@@ -12,7 +11,6 @@ from medsynth.metrics.embedding import (
     frame,
     line_density,
     mass_levels,
-    neighbour_map,
     overlap,
     principal_axes,
 )
@@ -95,24 +93,3 @@ def test_contours_enclose_the_shares_they_name():
     normal = np.exp(-(x**2 + y**2) / 2)
     for share, level in zip((0.9, 0.6, 0.3), mass_levels(normal), strict=True):
         assert level == pytest.approx(1 - share, abs=0.03)  # of a normal: a share p lies where exp(-r^2/2) > 1 - p
-
-
-def test_a_map_of_neighbours_keeps_two_clusters_apart():
-    pytest.importorskip("sklearn")
-    real, fake = features(30), features(30, seed=1) + 40
-    first, second = neighbour_map(real, fake)
-    again, _ = neighbour_map(real, fake)
-    between = (first.mean(dim=0) - second.mean(dim=0)).norm()
-    assert between > 2 * first.std(dim=0).norm()
-    assert torch.equal(first, again)
-
-
-def test_what_a_map_lacks_is_said_in_words(monkeypatch):
-    with pytest.raises(UserError, match=r"metrics.map=pca is unknown; choices: tsne, umap"):
-        neighbour_map(features(20), features(20), method="pca")
-    monkeypatch.setattr("medsynth.metrics.embedding.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"needs the package umap-learn"):
-        neighbour_map(features(20), features(20), method="umap")
-    monkeypatch.setattr("medsynth.metrics.embedding.find_spec", lambda name: True)
-    with pytest.raises(UserError, match="needs 10 images or more, these are 6"):
-        neighbour_map(features(3), features(3))

@@ -59,6 +59,19 @@ def test_the_blurred_class_is_the_one_that_shows(judged):
     assert all(tumour[name]["value"] > 2 * cyst[name]["value"] for name in ("frechet_random", "spectrum"))
 
 
+def test_a_class_of_few_held_out_images_is_compared_with_as_few_or_not_at_all(extractors):
+    classes = {
+        name: ClassSets([images(40, seed=0)], [images(others, seed=1)], [images(40, seed=2, blur=1)])
+        for name, others in (("fewer", 12), ("too few", LEAST - 1))
+    }
+    found = judge_classes(classes, extractors=extractors, count=100)
+    fewer, too_few = found["fewer"], found["too few"]
+    assert (fewer["n_real"], fewer["n_fake"], fewer["n_held_out"]) == (12, 12, 12)
+    assert (too_few["n_real"], too_few["n_fake"], too_few["n_held_out"]) == (40, 40, LEAST - 1)
+    assert fewer["metrics"]["frechet_random"]["ratio"] > 1
+    assert all(too_few["metrics"][name]["real_against_real"] is None for name in ("frechet_random", "swd", "spectrum"))
+
+
 @pytest.mark.parametrize(("name", "words"), [("Stone", "9 images a side"), ("Empty", "0 images a side")])
 def test_a_small_class_says_why_it_has_no_figures(judged, name, words):
     metrics = judged[name]["metrics"]

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from medsynth.errors import UserError
+from medsynth.metrics.bootstrap import widening
 from medsynth.metrics.encoder.extractor import Encoder
 from medsynth.metrics.encoder.network import EncoderNetwork
 from medsynth.metrics.features import Extractor, MissingWeights
@@ -224,7 +225,7 @@ def test_pairs_are_drawn_by_blocks_since_neighbours_share_an_image():
     values = [0.0] * 33
     values[11] = 1.0
     found = diversity_finding([], [steps(*values)], distance=FeatureDistance(Gap()))
-    blocks = (found.deviations - found.deviations.min()) * 32 / 2
+    blocks = (found.deviations - found.deviations.min()) * 32 / 2 / widening(torch.arange(8))  # 32 pairs by 4
     torch.testing.assert_close(blocks, blocks.round(), atol=1e-6, rtol=0)
     assert (found.real, found.extra["pairs_real"]) == (None, 0)
 

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 
 from medsynth.metrics.bootstrap import resample
 from medsynth.metrics.spectrum import (
-    merge_spectra,
     radial_profiles,
     spectrum,
     spectrum_deviations,
@@ -66,13 +65,6 @@ def test_distance_grows_with_blur_and_with_a_grid():
     grid = images.clone()
     grid[..., ::2, ::2] += 1
     assert distance(noise(32, 1, 32, 32, seed=1), grid) > 1.5 * found[0]
-
-
-def test_spectra_do_not_depend_on_how_the_set_was_cut():
-    profiles = radial_profiles(noise(9, 1, 16, 16))
-    merged = merge_spectra(spectrum(profiles[:2]), spectrum(profiles[2:]))
-    assert merged.count == 9
-    torch.testing.assert_close(merged.profile, profiles.double().mean(dim=0))
 
 
 def test_draws_spread_as_new_samples_do():

@@ -17,7 +17,7 @@ from medsynth.metrics.measurement import Measurement
 from medsynth.metrics.origin import Origin
 from medsynth.metrics.settings import settings
 from medsynth.metrics.statistics_cache import StatisticsCache
-from medsynth.metrics.suite import Yardstick, judge, scalars
+from medsynth.metrics.suite import Patients, Yardstick, judge, scalars
 
 FAST = {"count": 24, "extractors": ["random"], "extractor": {"weights": None, "download": False}}
 
@@ -301,3 +301,12 @@ def test_inception_gives_its_own_score_without_the_last_bias():
     assert found.value == pytest.approx(classifier_score(class_sums(logits.softmax(dim=1))).mean, rel=1e-5)
     assert found.real is not None
     assert found.value > 1
+
+
+def test_intervals_of_few_patients_carry_a_warning():
+    def lines(patients):
+        reference = torch.arange(24).remainder(patients).numpy()
+        return judge(**sets(), config=FAST, patients=Patients(reference=reference))["warnings"]
+
+    assert any("intervals rest on 3 real patients" in line for line in lines(3))
+    assert not any("intervals rest on" in line for line in lines(24))
