@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -77,8 +78,9 @@ class Exporter:
         self.keep, self.numbers, self.label = keep, numbers, label
         self.choices: list[dict[str, Any]] = []  # by a detector, one a call
         labels = [label]
+        _check_place(out)
         if self.provenance.exists():
-            before = json.loads(self.provenance.read_text())
+            before = self._stored()
             self._refuse_another_origin(before)
             self._refuse_another_choice(before)
             self.choices = before.get("chosen", [])
@@ -196,11 +198,37 @@ class Exporter:
         begins, ends = other["first"], other["first"] + other["made"]
         return other["label"] == self.label and begins < self.numbers.stop and self.numbers.start < ends
 
+    def _stored(self) -> dict[str, Any]:
+        """The content of the provenance.json that lies there."""
+        try:
+            before = json.loads(self.provenance.read_text())
+        except ValueError:
+            before = None
+        if not isinstance(before, dict):
+            raise self._foreign(self.provenance)
+        return before
+
     def _known_rows(self) -> dict[str, dict[str, Any]]:
         if not self.manifest.exists():
             return {}
-        with self.manifest.open(newline="") as stream:
-            return {row["file"]: dict(row) for row in csv.DictReader(stream)}
+        try:
+            with self.manifest.open(newline="") as stream:
+                rows = {row["file"]: dict(row) for row in csv.DictReader(stream)}
+        except (KeyError, ValueError, csv.Error):
+            raise self._foreign(self.manifest) from None
+        if any(not isinstance(column, str) for row in rows.values() for column in row):  # a row longer than its header
+            raise self._foreign(self.manifest)
+        return rows
+
+    def _foreign(self, path: Path) -> UserError:
+        return UserError(f"out={self.out} holds a {path.name} that medsynth did not write; choose another folder")
+
+
+def _check_place(out: Path) -> None:
+    """Raise UserError unless `out` is a writable folder or can become one, before any work; it is not made."""
+    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"out={out} cannot be written: {there} is not a writable folder")
 
 
 def class_folders(names: Sequence[str]) -> dict[str, str]:

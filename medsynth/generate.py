@@ -23,7 +23,7 @@ def generate(config: Mapping[str, Any]) -> dict[str, Any]:
     from medsynth.checkpoint import load_run
     from medsynth.sampling import synthesise, truncates
 
-    run = load_run(config["run"], checkpoint=config["checkpoint"])
+    run = load_run(config["run"], checkpoint=str(config["checkpoint"]))
     n, first, seed = config["n"], config["first"], config["seed"]
     label, covariates = _conditions(run, config)
     truncation = _truncation(config)
@@ -47,12 +47,14 @@ def generate(config: Mapping[str, Any]) -> dict[str, Any]:
     best = None if exporter.keep is None else _best(config, exporter, batches)
     images = (image for images in batches() for image in images)
     described = _described(run, seed=seed, first=first, n=n, label=label, covariates=covariates)
-    for number, (image, (name, values)) in enumerate(zip(images, described, strict=True), start=first):
-        if best is None:
-            exporter.write(image, number, label=name, covariates=values)
-        elif number in best:
-            exporter.write(image, number, label=name, covariates=values, score=best[number])
-    exporter.close()
+    try:
+        for number, (image, (name, values)) in enumerate(zip(images, described, strict=True), start=first):
+            if best is None:
+                exporter.write(image, number, label=name, covariates=values)
+            elif number in best:
+                exporter.write(image, number, label=name, covariates=values, score=best[number])
+    finally:  # also of an export that is stopped: else nobody knew whose images lie there
+        exporter.close()
     chosen = {} if best is None else {"made": n, "usable_ratio": exporter.choices[-1]["usable_ratio"]}
     written = n if best is None else len(best)
     say(f"{written} synthetic images of {config['run']} at {run.images_seen:,} images: {exporter.out}")
@@ -101,7 +103,7 @@ def _best(
     from medsynth.usable import blindness, detector_of, scores_of
 
     folder, share = Path(str(config["run"])), _share(config) or 1.0
-    run, pack = load(folder, checkpoint=config["checkpoint"], root=(config.get("data") or {}).get("root"))
+    run, pack = load(folder, checkpoint=str(config["checkpoint"]), root=(config.get("data") or {}).get("root"))
     if run.pack_content != pack.content:
         say("warning: the real images at hand are not those of the training: their content differs")
     try:

@@ -102,6 +102,28 @@ def test_images_of_another_checkpoint_or_seed_need_another_folder(trained: str, 
         generate(options(trained, tmp_path / "out", n=2, seed=1))
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("provenance.json", "{"),
+        ("provenance.json", "[1]"),
+        ("provenance.json", ""),
+        ("manifest.csv", "a,b\n1,2\n"),
+        ("manifest.csv", "file,number\nx.png,1,2,3\n"),
+    ],
+)
+def test_files_of_ones_own_under_the_names_of_an_export_are_left_alone(
+    name: str, text: str, trained: str, tmp_path: Path
+):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text(text)
+    with pytest.raises(UserError, match=rf"out=.* holds a {name} that medsynth did not write; choose another folder"):
+        generate(options(trained, out))
+    assert [path.name for path in out.iterdir()] == [name]
+    assert (out / name).read_text() == text
+
+
 def test_two_seeds_never_share_a_dicom_identifier(trained: str, tmp_path: Path):
     for seed in (0, 1):
         generate(options(trained, tmp_path / str(seed), format="dicom", n=1, seed=seed))

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from medsynth import usable
-from medsynth.errors import UserError
+from medsynth.errors import Interrupted, UserError
+from medsynth.export import Exporter
 from medsynth.generate import generate
 from medsynth.latent import generator
 from medsynth.metrics.quality import Detector, keep, train_detector
@@ -134,6 +135,46 @@ def test_a_share_that_is_none_is_one_line(share: Any, trained: str):
 def test_a_root_that_nothing_needs_is_refused(trained: str):
     with pytest.raises(UserError, match=r"data\.root=DIR says where the real images for keep= lie"):
         generate(options(trained, "out", keep=None, data={"root": "DIR"}))
+
+
+@pytest.mark.parametrize("share", [None, 0.5])
+def test_an_export_that_was_stopped_says_what_it_holds_and_goes_on(
+    share: float | None, trained: str, detector: Detector, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    out = str(tmp_path / "out")
+    write = Exporter.write
+
+    def stopped(self: Exporter, image: torch.Tensor, number: int, **more: Any) -> Path:
+        if len(list(self.out.rglob("*.png"))) == 3:
+            raise Interrupted(2, "SIGINT: stopped")
+        return write(self, image, number, **more)
+
+    monkeypatch.setattr(Exporter, "write", stopped)
+    with pytest.raises(Interrupted):
+        generate(options(trained, out, keep=share))
+    assert [Path(out, row["file"]).exists() for row in manifest(out)] == [True] * 3
+    assert json.loads(Path(out, "provenance.json").read_text())["synthetic"]
+    monkeypatch.undo()
+    monkeypatch.setattr(usable, "detector_of", lambda runs, pack: detector)
+    with pytest.raises(UserError, match="holds images of another checkpoint or seed"):
+        generate(options(trained, out, keep=share, seed=1))
+    assert generate(options(trained, out, keep=share))["n"] == len(manifest(out)) == (10 if share is None else 5)
+
+
+@pytest.mark.parametrize("share", [None, 0.5])
+def test_a_folder_that_cannot_be_written_is_one_line_before_any_work(
+    share: float | None, trained: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(usable, "detector_of", lambda runs, pack: pytest.fail("a detector was taught"))
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserError, match=r"out=.*file"):
+            generate(options(trained, out, keep=share))
+
+
+def test_a_checkpoint_may_be_called_by_a_number(trained: str, tmp_path: Path):
+    with pytest.raises(UserError, match=r"no checkpoint 5"):
+        generate(options(trained, tmp_path / "out", checkpoint=5, keep=None))
 
 
 def test_real_images_are_found_where_they_lie_now(trained: str, image_root: Path, tmp_path: Path, detector: Detector):

@@ -252,7 +252,7 @@ def _view(shot: Shot, root: Path, group: str, masks: Mapping[Path, Shot]) -> Vie
 
 
 def _of_masks(key: str, count: int) -> list[str]:
-    return [f"{key}: {count:,} masks beside their images (*_mask) are not judged"] if count else []
+    return [f"{key}: {count:,} masks beside their images (*_mask) are not judged as images"] if count else []
 
 
 READERS: dict[str, Callable[[str, Path, Sequence[Path]], Found]] = {

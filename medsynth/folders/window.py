@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ from medsynth.folders.views import Found, View
 
 T = TypeVar("T")
 FILES, SLICES, SIDE = 64, 8, 64  # files that percentiles are taken of, slices of each, and pixels a side of those
-DARK = 1 / 8  # of white: 16-bit images whose 99.5th percentile lies below it show little
+DARK = 1 / 8  # of white: 16-bit images whose 99.5th percentile lies below it show little and pass for copies
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,9 @@ def choose_scale(
     """The scale of both folders, and what a reader must know of it.
 
     window: as the user asks, in HU, signal, or grey levels of image files. None: all grey levels of image files of 8 or
-    16 bits; of others the range that medsynth.generate wrote into the provenance of `fake`, and else the 0.5 to 99.5
-    percentile of the real images. No image is scaled by itself.
+    16 bits, up to the 99.5th percentile of the real images where 16 bits are dark (12 bits stored in 16, say); of
+    others the range that medsynth.generate wrote into the provenance of `fake`, and else the 0.5 to 99.5 percentile of
+    the real images. No image is scaled by itself.
 
     Raises:
         UserError: `window` is none, or only some image files say what white is.
@@ -72,7 +73,7 @@ def choose_scale(
     chosen = check_window(window)
     depths = {view.bits: view.path for side in (real, fake) for view in side.views if view.size is not None}
     if real.kind == "image" and 32 not in depths:
-        return _of_images(real, chosen, depths=set(depths))
+        return _of_images(real, fake, chosen, depths=set(depths))
     if real.kind == "image" and len(depths) > 1:
         other = next(path for bits, path in depths.items() if bits != 32)
         raise UserError(
@@ -98,20 +99,36 @@ def choose_scale(
 _PLAIN = Decoder(SIDE, 1, 16, "pad", Grey())
 
 
-def _of_images(real: Found, chosen: tuple[float, float] | None, *, depths: Collection[int]) -> tuple[Scale, list[str]]:
+def _of_images(
+    real: Found, fake: Found, chosen: tuple[float, float] | None, *, depths: Collection[int]
+) -> tuple[Scale, list[str]]:
     """Grey levels of 65535 where all files have 16 bits, else of 255."""
     levels = 65535 if set(depths) == {16} else 255
     bits = max(depths, default=8)
     scale = Scale(chosen or (0.0, float(levels)), f"grey levels of {levels}", float(levels), bits)
-    if chosen is not None or levels == 255:
+    if chosen is not None or bits == 8:
         return scale, []
-    brightest = float(np.percentile(sampled(real.views, Reader(_PLAIN)), 99.5))
-    if brightest >= DARK:
+    if levels == 255:
+        brightest = {side.key: _brightest([view for view in side.views if view.bits == 16]) for side in (real, fake)}
+        return scale, [
+            f"{key}: 99.5 % of the 16-bit grey levels are at most {share * 65535:,.0f} of 65,535, so these images are "
+            "dark beside those of 8 bits; give both in one depth"
+            for key, share in brightest.items()
+            if 0 < share < DARK
+        ]
+    most = round(_brightest(real.views) * levels)
+    if not 0 < most < DARK * levels:
         return scale, []
-    return scale, [
-        f"99.5 % of the real images' 16-bit grey levels are at most {brightest * levels:,.0f} of {levels:,}, so all is "
-        f"dark; set window=[0,{brightest * levels:.0f}] or another range of grey levels"
+    return replace(scale, window=(0.0, float(most))), [
+        f"99.5 % of the real images' 16-bit grey levels are at most {most:,} of {levels:,}, so all images are seen "
+        f"through window=[0,{most}]; set window=[low,high] for another"
     ]
+
+
+def _brightest(views: Sequence[View]) -> float:
+    """The 99.5th percentile of image files, as a share of white; 0 where none is read."""
+    values = sampled(views, Reader(_PLAIN))
+    return float(np.percentile(values, 99.5)) if len(values) else 0.0
 
 
 def sampled(views: Sequence[View], reader: Reader) -> Float[ndarray, " n"]:

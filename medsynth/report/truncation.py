@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from medsynth.metrics.entries import find
+from medsynth.metrics.entries import entries, find
 from medsynth.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, axes, short, svg, ticks
 from medsynth.report.verdict import number
 from medsynth.report.wordings import OF_FEATURES, wording
@@ -130,6 +130,11 @@ def _text(value: float | None) -> str:
 
 
 def _reference(judgement: Mapping[str, Any], name: str) -> float | None:
-    """Of the whole judgement, on as many images or more: where the sweep's count differs, a figure may be higher."""
-    found = find(judgement, name)
+    """Of the whole judgement, on as many images or more: where the sweep's count differs, a figure may be higher.
+
+    A name without features is that of the first extractor's.
+    """
+    kinds = {name, "fid"} if name == "frechet" else {name}
+    known = (key.rpartition("_")[0] for key in entries(judgement))
+    found = find(judgement, next((one for one in known if one == name or one.partition("_")[0] in kinds), name))
     return found["real_against_real"] if found else None

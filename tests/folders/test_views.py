@@ -19,7 +19,7 @@ def test_images_come_by_folder_and_file_number_without_the_masks_beside_them(tmp
     assert [view.name for view in found.views[:4]] == ["a/slice (0)", "a/slice (1)", "b/slice (0)", "b/slice (1)"]
     assert found.views[-1].name == "b/slice (10)"
     assert found.views[0].mask == tmp_path / "a" / "slice (0)_mask.png"
-    assert found.notes == ["real: 1 masks beside their images (*_mask) are not judged"]
+    assert found.notes == ["real: 1 masks beside their images (*_mask) are not judged as images"]
     assert not found.grouped
 
 

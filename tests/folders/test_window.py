@@ -25,7 +25,7 @@ def test_eight_bits_are_seen_whole(tmp_path: Path):
     assert not notes
 
 
-def test_sixteen_bits_are_kept_and_dark_ones_are_told_of(tmp_path: Path):
+def test_sixteen_bits_are_kept_and_dark_ones_are_seen_through_their_own_range(tmp_path: Path):
     pngs(tmp_path / "real", 2, bits=16)
     pngs(tmp_path / "fake", 2, bits=16)
     found, notes = scale(tmp_path)
@@ -33,11 +33,30 @@ def test_sixteen_bits_are_kept_and_dark_ones_are_told_of(tmp_path: Path):
     assert not notes
     for number in range(2):
         png(tmp_path / "real" / f"slice ({number}).png", np.full((16, 16), 4095, np.uint16))
-    assert scale(tmp_path)[1] == [
-        "99.5 % of the real images' 16-bit grey levels are at most 4,095 of 65,535, so all is dark; set "
-        "window=[0,4095] or another range of grey levels"
+    found, notes = scale(tmp_path)
+    assert found.window == pytest.approx((0, 4095))
+    assert notes == [
+        "99.5 % of the real images' 16-bit grey levels are at most 4,095 of 65,535, so all images are seen through "
+        "window=[0,4095]; set window=[low,high] for another"
     ]
     assert scale(tmp_path, window=[0, 4095])[1] == []
+    assert scale(tmp_path, window=[0, 65535])[0].window == (0, 65535)
+
+
+def test_dark_sixteen_bits_beside_eight_are_told_of(tmp_path: Path):
+    pngs(tmp_path / "fake", 2)
+    for number in range(2):
+        png(tmp_path / "real" / f"{number}.png", np.full((16, 16), 4095, np.uint16))
+    found, notes = scale(tmp_path)
+    assert found.window == (0, 255)
+    assert notes == [
+        "real: 99.5 % of the 16-bit grey levels are at most 4,095 of 65,535, so these images are dark beside those of "
+        "8 bits; give both in one depth"
+    ]
+    pngs(tmp_path / "real", 2, bits=16)
+    for number in range(2):
+        (tmp_path / "real" / f"{number}.png").unlink()
+    assert scale(tmp_path)[1] == []
 
 
 def test_volumes_are_seen_through_percentiles_of_the_real_ones(tmp_path: Path):

@@ -77,3 +77,11 @@ def test_the_chart_tells_its_figures_to_whom_cannot_see_it():
     label = ET.fromstring(trade_chart(ROWS, precision="precision", recall="recall")).get("aria-label")
     assert "none: 0.7 and 0.5" in label
     assert "0.4: 0.9 and 0.1" in label
+
+
+@pytest.mark.parametrize("named", [["frechet_random", "frechet_encoder"], ["fid", "frechet_random"], ["frechet"]])
+def test_the_dashed_line_is_that_of_the_first_extractor(named):
+    values = {f"{name}_100": {"value": 0.5, "real_against_real": 0.4 / (i + 1)} for i, name in enumerate(named)}
+    shown = truncation_section({"truncation": {"rows": ROWS}, "insufficient": {}, **values})
+    chart = next(chart["svg"] for chart in shown["charts"] if chart["title"] == "Fréchet distance")
+    assert chart == steps_chart(ROWS, "frechet", reference=0.4)

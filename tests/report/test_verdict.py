@@ -36,7 +36,8 @@ def judgement(*, frechet=1.2, swd=1.1, spectrum=1.4, ms_ssim=1.0, copies=0, near
     ("figures", "tone", "words"),
     [
         ({}, "good", "close to the real ones, as varied, and no copies"),
-        ({"frechet": 5.0}, "mixed", "can be told apart"),
+        ({"frechet": 5.0}, "mixed", "resemble the real ones, but can be told apart"),
+        ({"spectrum": 8.0}, "mixed", "can easily be told apart from the real ones"),
         ({"swd": 50.0}, "poor", "far from the real ones"),
         ({"spectrum": 2.5}, "mixed", "can be told apart"),
         ({"ms_ssim": 1.3}, "mixed", "with reservations"),
@@ -127,6 +128,14 @@ def test_usable_images_are_held_against_new_real_ones(share, tone, headline):
     assert point.tone == tone
     assert f"{share:.0%} of the synthetic images" in point.text
     assert headline in found.headline
+
+
+def test_spoilt_images_that_are_all_alike_are_called_spoilt_first():
+    figures = judgement(ms_ssim=1.6)
+    figures["usable_256"] = {"value": 0.2, "real_against_real": 0.95, "ratio": None}
+    found = verdict(figures)
+    assert found.headline == "Most of the synthetic images are spoilt, and they are too much alike."
+    assert found.tone == "poor"
 
 
 def test_a_blind_detector_says_so_and_changes_no_headline():
