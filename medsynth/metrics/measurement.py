@@ -10,9 +10,10 @@ from numpy import ndarray
 from torch import Tensor
 
 from medsynth.errors import UserError
+from medsynth.metrics.chain import Chain
 from medsynth.metrics.features import Extractor
 from medsynth.metrics.frechet import Moments, merge, moments
-from medsynth.metrics.ms_ssim import PairSimilarity
+from medsynth.metrics.ms_ssim import ms_ssim
 from medsynth.metrics.nearest import thumbnails
 from medsynth.metrics.sliced_wasserstein import PatchSample
 from medsynth.metrics.spectrum import radial_profiles
@@ -57,7 +58,7 @@ class Measurement:
         self.moments: dict[str, Moments] = {}
         self._features: dict[str, list[Tensor]] = {extractor: [] for extractor in extractors}
         self._patches = PatchSample(count=count, first=first)
-        self.similarity = PairSimilarity()
+        self.similarity = Chain(ms_ssim)
         self._thumbnails: list[Tensor] = []
         self._profiles: list[Tensor] = []
         self.known: set[str] = set()
@@ -81,7 +82,7 @@ class Measurement:
                 self._add_features(name, features)
         if IMAGES not in self.known:
             self._patches.update(images)
-            self.similarity.update(images)
+            self.similarity.update(images.cpu())
             self._thumbnails.append(thumbnails(images))
             self._profiles.append(radial_profiles(images).cpu())
         self.count += len(images)
@@ -128,7 +129,7 @@ class Measurement:
         self.shape = tuple(arrays["shape"].tolist())
         self._patches.sides = arrays["sides"].tolist()
         self._patches.levels = [[_tensor(arrays[f"patches_{level}"])] for level in range(len(self._patches.sides))]
-        self.similarity = PairSimilarity(_tensor(arrays["similarity"]))
+        self.similarity = Chain(ms_ssim, _tensor(arrays["similarity"]))
         self._thumbnails, self._profiles = [_tensor(arrays["thumbnails"])], [_tensor(arrays["profiles"])]
 
     def _check(self, images: Tensor) -> None:

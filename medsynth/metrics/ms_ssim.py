@@ -8,7 +8,6 @@ from torch import Tensor
 BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang, Simoncelli and Bovik 2003, section 3.2
 WINDOW, SIGMA = 11, 1.5
 K1, K2 = 0.01, 0.03
-CHUNK = 64  # pairs compared at once
 
 
 def betas_for(side: int) -> tuple[float, ...]:
@@ -66,44 +65,3 @@ def _gaussian_rows(side: int, *, mirrored: bool) -> Float[Tensor, "out side"]:
     columns = (places[:, None] + torch.arange(-radius, radius + 1)).abs()  # (out, 11), mirrored at the first pixel
     columns = columns.where(columns < side, 2 * (side - 1) - columns)
     return torch.zeros(len(places), side).scatter_add(1, columns, (taps / taps.sum()).expand(len(places), -1))
-
-
-class PairSimilarity:
-    """The MS-SSIM of each image with the one before it: random pairs when images come in random order.
-
-    n images give n - 1 pairs; of the images only the first and the last are kept, so memory hardly grows.
-
-    values: of pairs compared earlier.
-    """
-
-    def __init__(self, values: Float[Tensor, " n"] | None = None) -> None:
-        self.first: Tensor | None = None
-        self.last: Tensor | None = None
-        self._values = [] if values is None else [values]
-
-    def update(self, images: Float[Tensor, "b c h w"]) -> None:
-        """Compare more images, in their order."""
-        images = images.detach().cpu()
-        chain = images if self.last is None else torch.cat((self.last, images))
-        self.first = images[:1].clone() if self.first is None else self.first
-        self.last = chain[-1:].clone()
-        for first, second in zip(chain[:-1].split(CHUNK), chain[1:].split(CHUNK), strict=True):
-            self._values.append(ms_ssim(first, second).double())
-
-    def append(self, later: "PairSimilarity") -> None:
-        """The pairs of images that follow these, the one of the last and the first image included."""
-        if later.first is None:
-            return
-        if self.last is not None:
-            self._values.append(ms_ssim(self.last, later.first).double())
-        self.first = later.first if self.first is None else self.first
-        self.last = later.last
-        self._values += later._values
-
-    def values(self) -> Float[Tensor, " n"]:
-        """Of each pair, in their order; float64."""
-        return torch.cat([torch.zeros(0, dtype=torch.float64), *self._values])
-
-    def compute(self) -> float:
-        """The mean over all pairs; nan before there are two images."""
-        return self.values().mean().item()

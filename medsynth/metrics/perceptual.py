@@ -1,7 +1,6 @@
 """How unlike two images look to a network: perceptual distances, and the diversity that they give a set."""
 
 import hashlib
-import math
 import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from medsynth.errors import UserError
 from medsynth.metrics.bootstrap import chain_deviations, interval
+from medsynth.metrics.chain import Chain
 from medsynth.metrics.entries import Finding
 from medsynth.metrics.features import Extractor, MissingWeights, resize
 from medsynth.metrics.inception import cached_weights, file_sha256
@@ -264,49 +264,6 @@ def _tensors(path: Path) -> Mapping[str, Tensor]:
 # -------------------------------------------------------------------------------------------------- diversity
 
 
-class PairDistance:
-    """The distance of each image from the one before it: random pairs when images come in random order.
-
-    n images give n - 1 pairs; one image is kept between batches, and one number a pair.
-    """
-
-    def __init__(self, distance: Callable[[Tensor, Tensor], Tensor]) -> None:
-        self.distance = distance
-        self.previous: Tensor | None = None
-        self._values: list[Tensor] = []
-
-    def update(self, images: Float[Tensor, "b c h w"]) -> None:
-        """Compare more images, in their order."""
-        images = images.detach().float()
-        chain = images if self.previous is None else torch.cat((self.previous.to(images.device), images))
-        self.previous = chain[-1:].clone()
-        for first, second in zip(chain[:-1].split(CHUNK), chain[1:].split(CHUNK), strict=True):
-            if len(first):
-                self._values.append(self.distance(first, second).double().cpu())
-
-    def values(self) -> Float[Tensor, " n"]:
-        """One distance a pair, float64, in order; pairs k and k + 1 share an image."""
-        return torch.cat(self._values) if self._values else torch.zeros(0, dtype=torch.float64)
-
-    def compute(self) -> float:
-        """The mean over all pairs, larger for more diverse images; nan before there are two images."""
-        return self.values().mean().item() if self._values else math.nan
-
-
-def diversity(images: Iterable[Float[Tensor, "_b _c _h _w"]], distance: Callable[[Tensor, Tensor], Tensor]) -> float:
-    """The mean distance of neighbours in a set in random order; nan for fewer than two images."""
-    return _pairs(images, distance).compute()
-
-
-def _pairs(
-    images: Iterable[Float[Tensor, "_b _c _h _w"]], distance: Callable[[Tensor, Tensor], Tensor]
-) -> PairDistance:
-    pairs = PairDistance(distance)
-    for batch in images:
-        pairs.update(batch)
-    return pairs
-
-
 def diversity_finding(
     real: Iterable[Float[Tensor, "_b _c _h _w"]],
     fake: Iterable[Float[Tensor, "_b _c _h _w"]],
@@ -319,8 +276,8 @@ def diversity_finding(
     Args:
         real, fake: batches of images in random order, read once and not kept.
     """
-    values = _pairs(fake, distance).values()
-    beside = _pairs(real, distance).values()[: len(values)]
+    values = Chain.of(distance, fake).values()
+    beside = Chain.of(distance, real).values()[: len(values)]
     described = {"distance": distance.name, "sha256": distance.sha256}
     if not len(values):
         return Finding(None, reason="one image makes no pair", resize=distance.resize, extra=described)

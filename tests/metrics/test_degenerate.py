@@ -13,11 +13,12 @@ from torch import Tensor
 
 from medsynth.errors import UserError
 from medsynth.metrics.bootstrap import resample
+from medsynth.metrics.chain import Chain
 from medsynth.metrics.entries import entries, find
 from medsynth.metrics.frechet import frechet_distance, frechet_of_features, moments
 from medsynth.metrics.inception import FILE
 from medsynth.metrics.kernel import kernel_distance
-from medsynth.metrics.ms_ssim import PairSimilarity
+from medsynth.metrics.ms_ssim import ms_ssim
 from medsynth.metrics.prdc import neighbours
 from medsynth.metrics.random_features import RandomConvolutions
 from medsynth.metrics.spectrum import radial_profiles, spectrum, spectrum_distance
@@ -185,7 +186,7 @@ def test_one_patient_cannot_be_drawn_again():
 
 
 def test_similarity_of_no_pair_is_nan_for_the_caller_to_name():
-    found = PairSimilarity()
+    found = Chain(ms_ssim)
     found.update(images(1, seed=0))
     assert math.isnan(found.compute())
     assert len(found.values()) == 0

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from medsynth.metrics.ms_ssim import BETAS, PairSimilarity, betas_for, ms_ssim
+from medsynth.metrics.chain import Chain
+from medsynth.metrics.ms_ssim import BETAS, betas_for, ms_ssim
 
 
 def images(count, side, *, seed=0, channels=1):
@@ -57,7 +58,7 @@ def test_equal_images_give_one():
 
 
 def test_pairs_do_not_depend_on_how_the_set_was_cut():
-    whole, parts = PairSimilarity(), PairSimilarity()
+    whole, parts = Chain(ms_ssim), Chain(ms_ssim)
     whole.update(images(9, 32))
     for part in images(9, 32).split([1, 5, 3]):
         parts.update(part)
@@ -66,7 +67,7 @@ def test_pairs_do_not_depend_on_how_the_set_was_cut():
 
 
 def test_a_collapsed_set_is_more_alike_than_a_varied_one():
-    varied, collapsed = PairSimilarity(), PairSimilarity()
+    varied, collapsed = Chain(ms_ssim), Chain(ms_ssim)
     varied.update(images(20, 32))
     collapsed.update(images(1, 32).expand(20, -1, -1, -1))
     assert collapsed.compute() == pytest.approx(1, abs=1e-5)

@@ -8,16 +8,15 @@ import torch.nn.functional as F
 
 from medsynth.errors import UserError
 from medsynth.metrics.bootstrap import widening
+from medsynth.metrics.chain import Chain
 from medsynth.metrics.encoder.extractor import Encoder
 from medsynth.metrics.encoder.network import EncoderNetwork
 from medsynth.metrics.features import Extractor, MissingWeights
 from medsynth.metrics.perceptual import (
     FeatureDistance,
-    PairDistance,
     Perceptual,
     distance_at_hand,
     distance_of,
-    diversity,
     diversity_finding,
     load_lpips,
     perceptual_distance,
@@ -177,19 +176,19 @@ def test_diversity_is_the_mean_over_neighbours_in_any_batches():
     whole = steps(0.0, 0.1, 0.4, 0.2)
     expected = (0.1 + 0.3 + 0.2) / 3
     for batches in ([whole], whole.split(1), whole.split(3)):
-        assert diversity(batches, gap) == pytest.approx(expected)
+        assert Chain.of(gap, batches).compute() == pytest.approx(expected)
 
 
 def test_each_pairs_distance_is_kept():
-    pairs = PairDistance(gap)
+    pairs = Chain(gap)
     pairs.update(steps(0.0, 0.1))
     pairs.update(steps(0.4))
     torch.testing.assert_close(pairs.values(), torch.tensor([0.1, 0.3]).double(), rtol=1e-6, atol=1e-6)
 
 
 def test_one_image_has_no_diversity_and_equal_images_have_none():
-    assert math.isnan(diversity([steps(0.5)], gap))
-    assert diversity([images()[:1].expand(5, -1, -1, -1)], distance_of(RandomConvolutions(1))) == 0
+    assert math.isnan(Chain.of(gap, [steps(0.5)]).compute())
+    assert Chain.of(distance_of(RandomConvolutions(1)), [images()[:1].expand(5, -1, -1, -1)]).compute() == 0
 
 
 class Gap(Extractor):
