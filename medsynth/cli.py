@@ -126,7 +126,7 @@ def _compose_and_call(name: str, function: Verb) -> dict[str, Any] | None:
 
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=_file(name))(task)()
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a group that is no word, data=5
         raise UserError(_explain(name, error)) from error
     if errors:
         raise _spoken(name, errors[0]) from errors[0]

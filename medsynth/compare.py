@@ -23,9 +23,10 @@ def compare_runs(config: Mapping[str, Any], *, count: int) -> dict[str, Any]:
     from medsynth.report import write_comparison
 
     names = names_of([Path(str(run)) for run in config["runs"]])
-    out = Path(config["out"] or next(iter(names.values())).absolute().parent / "comparison")
+    out = Path(str(config["out"] or next(iter(names.values())).absolute().parent / "comparison"))
     loaded = {
-        name: load(path, checkpoint=config["checkpoint"], root=config["data"]["root"]) for name, path in names.items()
+        name: load(path, checkpoint=str(config["checkpoint"]), root=config["data"]["root"])
+        for name, path in names.items()
     }
     check_alike({name: pack for name, (_, pack) in loaded.items()})
     make_folder(out)

@@ -32,6 +32,12 @@ def check_whole(config: Mapping[str, Any], name: str, *, least: int) -> None:
         raise UserError(f"{name}={value} must be a whole number of at least {least}")
 
 
+def check_flag(config: Mapping[str, Any], name: str) -> None:
+    """Raise UserError unless `config[name]` is true or false: a word such as no would count as true."""
+    if not isinstance(value := config[name], bool):
+        raise UserError(f"{name}={value} must be true or false")
+
+
 def is_rank_zero() -> bool:
     """Is this the process that speaks and writes? True outside torchrun and srun."""
     return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from medsynth.cli import verb
-from medsynth.errors import UserError, check_whole
+from medsynth.errors import UserError, check_flag, check_number, check_whole
+
+LARGEST = 4096  # pixels a side that folders are resized to
 
 
 def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -13,6 +15,7 @@ def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
 
     from medsynth.metrics.settings import settings
 
+    config = {**config, "metrics": {**config["metrics"], "monitor": None}}  # that chooses checkpoints while training
     chosen = settings(config["metrics"])
     if chosen.count == 0:
         raise UserError("metrics=none judges nothing; use metrics=fast or metrics=full")
@@ -40,6 +43,10 @@ def check_choice(config: Mapping[str, Any]) -> None:
     for name in ("runs", "truncations"):
         if isinstance(config[name], str | int | float):
             raise UserError(f"{name}={config[name]} must be a list: {name}=[{config[name]}]")
+    for threshold in config["truncations"]:
+        check_number("truncations", threshold, least=0)
+    for name in ("usable", "pairs", *(() if config["real_images"] is None else ("real_images",))):
+        check_flag(config, name)
     if config["truncations"] and config["run"] is None:
         raise UserError(f"truncations={config['truncations']} needs run=RUN: only a model's latents can be truncated")
     if config["pairs"] and not given[2]:
@@ -48,6 +55,8 @@ def check_choice(config: Mapping[str, Any]) -> None:
         raise UserError(f"channels={config['channels']} must be 1 or 3")
     if config["resolution"] is not None:
         check_whole(config, "resolution", least=16)
+        if config["resolution"] > LARGEST:
+            raise UserError(f"resolution={config['resolution']} must be at most {LARGEST}")
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ CLASS_SHOWN = 8  # images of a class and side in it
 def judge_run(config: Mapping[str, Any], *, count: int) -> dict[str, Any]:
     """A run against the images that it was trained on."""
     run = Path(str(config["run"]))
-    loaded, pack = load(run, checkpoint=config["checkpoint"], root=config["data"]["root"])
+    loaded, pack = load(run, checkpoint=str(config["checkpoint"]), root=config["data"]["root"])
     subject = run_subject(loaded, pack, count=count, seed=config["seed"], batch_size=config["batch_size"])
     command = run / "command.txt"
     facts = {
@@ -65,7 +65,8 @@ def judge_run(config: Mapping[str, Any], *, count: int) -> dict[str, Any]:
             f"# checkpoint {loaded.checkpoint.name}, sha256 {sha256(loaded.checkpoint)}",
         ],
     }
-    out = Path(config["out"] or run / "evaluation")
+    default = "evaluation" if loaded.pack_content == pack.content else "evaluation-by-other-images"
+    out = Path(str(config["out"] or run / default))
     inside = out.resolve().is_relative_to(run.resolve())
     return _judge(
         subject,
@@ -116,29 +117,18 @@ def _of_model(
 
 def judge_folders(config: Mapping[str, Any], *, count: int) -> dict[str, Any]:
     """One folder of images against another."""
-    real, fake = Path(config["real"]), Path(config["fake"])
-    subject = folder_subject(
-        real,
-        fake,
-        unseen=Path(config["unseen"]) if config["unseen"] else None,
-        resolution=config["resolution"],
-        channels=config["channels"],
-        count=count,
-        seed=config["seed"],
-        window=config["window"],
-    )
-    facts = {"title": f"{fake.name} against {real.name}", "facts": {"Synthetic": str(fake), "Real": str(real)}}
-    out = Path(config["out"] or fake.with_name(f"{fake.absolute().name}-evaluation"))
-
-    def paired(_: Images, __: Yardstick) -> Figures:
-        """Each real image against the synthetic one of its name."""
-        if not config["pairs"]:
-            return Figures()
-        options = {name: config[name] for name in ("window", "resolution", "channels", "seed")}
+    real, fake = Path(str(config["real"])), Path(str(config["fake"]))
+    options = {name: config[name] for name in ("window", "resolution", "channels", "seed")}
+    paired = Figures()
+    if config["pairs"]:
         findings, warnings = pair_findings(real, fake, **options)
-        return Figures(findings, warnings=warnings)
-
-    return _judge(subject, config, facts={**facts, "reproduce": []}, out=out, curves=[], inside_run=False, more=paired)
+        paired = Figures(findings, warnings=warnings)
+    unseen = Path(str(config["unseen"])) if config["unseen"] else None
+    subject = folder_subject(real, fake, unseen=unseen, count=count, **options)
+    named = {"Synthetic": fake.absolute().name, "Real": real.absolute().name}
+    facts = {"title": f"{named['Synthetic']} against {named['Real']}", "facts": named, "reproduce": []}
+    out = Path(str(config["out"] or fake.with_name(f"{fake.absolute().name}-evaluation")))
+    return _judge(subject, config, facts=facts, out=out, curves=[], inside_run=False, more=lambda *_: paired)
 
 
 def _judge(

@@ -27,6 +27,7 @@ from medsynth.metrics.perceptual import (
 from medsynth.metrics.suite import Images, Yardstick
 from medsynth.subjects import SHOWN, Subject
 
+FOLDERS = ("data.root=", "real=", "unseen=")
 MOST_KEPT = 128 * 1024**2  # bytes
 
 
@@ -130,8 +131,8 @@ def complete(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_root(command: str) -> str:
-    """A command as a report shows it, which others read: the folder of the data may be named after people."""
+    """A command as a report shows it, which others read: folders of real images may be named after people."""
     words = shlex.split(command)
-    if not any(word.startswith("data.root=") for word in words):
+    if not any(word.startswith(FOLDERS) for word in words):
         return command
-    return shlex.join("data.root=DIR" if word.startswith("data.root=") else word for word in words)
+    return shlex.join(f"{word.partition('=')[0]}=DIR" if word.startswith(FOLDERS) else word for word in words)

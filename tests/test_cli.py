@@ -57,6 +57,7 @@ def options(group: str) -> list[str]:
         ),
         (["images=many"], "medsynth.train: images=many must be a whole number of at least 1"),
         (["seed=[1"], None),
+        (["data=5"], "medsynth.train: Config group override must be a string or a list. Got int"),
     ],
 )
 def test_a_mistake_is_one_line_with_status_2_and_leaves_nothing(overrides: list[str], line: str | None, tmp_path: Path):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -162,6 +163,12 @@ def test_a_folder_of_unseen_patients_calibrates_closeness(tmp_path):
         ({"real": None, "fake": None, "run": "a", "pairs": True}, "pairs=true needs real=DIR and fake=DIR"),
         ({"truncations": [0.5]}, r"truncations=\[0.5\] needs run=RUN"),
         ({"truncations": 0.5}, r"truncations=0.5 must be a list"),
+        ({"real_images": "no"}, "real_images=no must be true or false"),
+        ({"usable": "perhaps"}, "usable=perhaps must be true or false"),
+        ({"pairs": 2}, "pairs=2 must be true or false"),
+        ({"truncations": ["a"]}, "truncations=a must be a number of at least 0"),
+        ({"resolution": 99_999}, "resolution=99999 must be at most 4096"),
+        ({"real": 5, "fake": 6}, "real=5 is not a folder"),
         ({"path_pairs": -1}, "path_pairs=-1 must be a whole number of at least 0"),
         ({"fake": None}, "fake= is missing"),
         ({"real": "/absent"}, "real=/absent is not a folder"),
@@ -278,6 +285,35 @@ def test_a_subject_shows_the_images_that_its_figures_name(run, tmp_path):
     assert "training knows 48 patients or series" in warning
     other = run_subject(replace(loaded, pack_content="other"), pack, count=12, seed=0, batch_size=5)
     assert "their content differs" in other.warnings[0]
+
+
+def test_a_run_judged_by_other_images_keeps_the_report_by_its_own(run, tmp_path):
+    run("trained")
+    other = write_images(tmp_path / "other" / "Cyst", 60, seed=9).parent
+    answer = evaluate({**CONFIG, "run": str(tmp_path / "trained"), "data": {"root": str(other)}})
+    assert answer["report"] == str(tmp_path / "trained" / "evaluation-by-other-images" / "report.html")
+    assert any("their content differs" in line for line in answer["warnings"])
+
+
+def test_a_report_on_folders_names_no_path_of_real_images(tmp_path, monkeypatch):
+    config = folders(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["evaluate", f"real={config['real']}", f"fake={config['fake']}"])
+    evaluate(config)
+    page = (tmp_path / "fake-evaluation" / "report.html").read_text()
+    assert config["real"] not in page
+    assert "real=DIR" in page
+
+
+def test_an_extractor_without_weights_is_warned_of(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("MEDSYNTH_CACHE", str(tmp_path / "cache"))
+    answer = evaluate({**folders(tmp_path), "metrics": {**CONFIG["metrics"], "extractors": ["random", "inception"]}})
+    assert answer["fid_12"]["value"] is None
+    assert "warning: inception: " in capsys.readouterr().err
+
+
+def test_what_chooses_checkpoints_in_training_does_not_bind_evaluate(tmp_path):
+    encoders = {**CONFIG["metrics"], "extractors": ["inception"], "monitor": "frechet_random"}
+    assert evaluate({**folders(tmp_path), "metrics": encoders})["swd_12"]["value"] > 0
 
 
 def test_a_run_whose_images_have_moved_says_where_they_were(run, tmp_path):

@@ -85,10 +85,13 @@ class Frame:
 
 
 def frame(*sets: Float[Tensor, "_n 2"]) -> Frame:
-    """A frame around all points of all sets, with a margin; never empty."""
+    """A frame around all points of all sets, with a margin of three bandwidths of `density` or more; never empty."""
     points = torch.cat([points.double() for points in sets])
     low, high = points.min(dim=0).values, points.max(dim=0).values
-    margin = SPREAD * (high - low) + 1e-6 * (1 + high.abs())
+    widest = max(
+        (3 * len(one) ** (-1 / 6) * one.double().std(dim=0).max().item() for one in sets if len(one) > 1), default=0
+    )
+    margin = torch.maximum(SPREAD * (high - low), torch.full_like(low, widest)) + 1e-6 * (1 + high.abs())
     (x0, y0), (x1, y1) = (low - margin).tolist(), (high + margin).tolist()
     return Frame((x0, y0), (x1, y1))
 

@@ -68,6 +68,8 @@ def _weights(config: dict[str, Any]) -> Weights:
     known = sorted(Weights.__dataclass_fields__)
     if unknown := sorted(set(config) - set(known)):
         raise UserError(f"metrics.extractor.{unknown[0]} is unknown; keys: {', '.join(known)}")
+    if not isinstance(config.get("download", False), bool):
+        raise UserError(f"metrics.extractor.download={config['download']} must be true or false")
     own = own_settings(dict(config.pop("own", None) or {}))
     if not isinstance(config.get("encoder"), str | None):
         raise UserError(f"metrics.extractor.encoder={config['encoder']} must be a file, or null")

@@ -305,7 +305,7 @@ class Yardstick:
 
     def _warnings(self, synthetic: Measurement) -> list[str]:
         smaller = min(self.reference.count, synthetic.count)
-        lines = []
+        lines = [f"{name}: {one.reason}" for name, one in self.missing.items()]
         if smaller < self.settings.count:
             lines.append(
                 f"{smaller:,} images a side are fewer than metrics.count={self.settings.count:,}: figures under "

@@ -10,7 +10,7 @@ from medsynth.report.wordings import Toward, wording
 
 CHANCE = 0.05  # of a 95 % interval to leave out 0 where runs do not differ
 # What the verdict tells of, and the metrics that tell it: of each kind the first that the runs have.
-ASPECTS = {"Fidelity": ("kid", "frechet", "fid"), "Detail": ("spectrum",), "Diversity": ("recall", "ms_ssim"),
+ASPECTS = {"Fidelity": ("kid", "frechet", "fid"), "Detail": ("spectrum",), "Diversity": ("ms_ssim", "recall"),
            "Usable images": ("usable",), "Memorisation": ("duplicates", "membership")}  # fmt: skip
 COUNTABLE = ("distance", "share", "score", "length", "error")  # titles with these take an article
 

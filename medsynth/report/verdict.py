@@ -186,12 +186,11 @@ def closeness(judgement: Mapping[str, Any]) -> Point:
 def _closeness(changed: Mapping[str, Any], looked: str) -> Point:
     """By the rate of likely duplicates against the highest that new patients reach."""
     normal, share = changed["normal"], f"{changed['value']:.1%} of {changed['n_fake']:,} synthetic images"
-    most = normal[1] if normal else NEAR_SHARE
-    beside = (
-        f"among new patients it is up to {normal[1]:.1%}" if normal else f"up to {NEAR_SHARE:.0%} is taken as chance"
-    )
+    most = normal[1] if normal else max(NEAR_SHARE, 2 * changed["real_against_real"])
+    beside = f"among new patients it is up to {most:.1%}" if normal else f"up to {most:.0%} is taken as chance"
     if changed["value"] > most:
-        text = f"{share} lie closer to one of {looked} than 99% of unseen patients' do; {beside}."
+        others = f"{1 - changed['real_against_real']:.0%} of unseen patients' do"
+        text = f"{share} lie closer to one of {looked} than {others}; {beside}."
         return Point("Memorisation", "mixed", text)
     return Point("Memorisation", "good", f"No copy of one of {looked}; {share} lie unusually close, {beside}.")
 

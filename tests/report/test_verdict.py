@@ -73,9 +73,10 @@ def test_copies_no_more_frequent_than_among_unseen_patients_are_no_alarm():
     assert {p.aspect: p.tone for p in verdict(figures).points}["Memorisation"] == "good"
 
 
-def duplicates(rate, *, copies=0, normal=(0.0, 0.05), threshold=0.2):
+def duplicates(rate, *, copies=0, normal=(0.0, 0.05), threshold=0.2, expected=0.01):
     figures = judgement()
-    entry = {**figures["swd_256"], "value": rate, "copies": copies, "normal": normal, "threshold": threshold}
+    entry = {**figures["swd_256"], "value": rate, "real_against_real": expected, "normal": normal}
+    entry |= {"copies": copies, "threshold": threshold}
     figures["duplicates_256"] = entry
     return next(point for point in verdict(figures).points if point.aspect == "Memorisation")
 
@@ -102,6 +103,13 @@ def test_copies_tell_nothing_where_unseen_images_are_copies_too():
 
 def test_duplicates_that_could_not_be_computed_fall_back_to_plain_copies():
     assert duplicates(None).text == duplicates_absent().text
+
+
+def test_of_few_unseen_images_the_rate_of_likely_duplicates_says_little():
+    point = duplicates(0.6, normal=None, expected=0.5)  # of one unseen image: half of all new ones lie closer
+    assert point.tone == "good"
+    assert "up to 100% is taken as chance" in point.text
+    assert "than 75% of unseen patients' do" in duplicates(0.6, normal=None, expected=0.25).text
 
 
 def duplicates_absent():
