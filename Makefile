@@ -25,7 +25,7 @@ demo: setup  ## train a WGAN-GP on kidney CT phantoms in about three minutes, ju
 	@echo
 	@echo "grid    $$(ls $(RUN)/samples/0*.png | tail -1)"
 	@echo "report  $(RUN)/evaluation/report.html"
-	@echo "images  $(RUN)/generated"
+	@echo "images  $$(ls -d $(RUN)/generated-*)"
 	@echo "Your own kidney CT:  $(PY) -m medsynth.train model=wgan_gp data=kidney_ct data.root=DIR"
 
 test: setup lint types  ## lint, types, tests

@@ -43,13 +43,20 @@ PLACES, SHARE, CORRELATION = 8, 0.02, 0.8
 ASKED, KNOWN = 0.95, 0.99
 # For 10 minutes instead of a day.
 FASTER: tuple[str, ...] = ("batch_size=32", "optimizer.critic.lr=5e-4", "optimizer.generator.lr=5e-4")
+STEADIER = "model.ema_half_life=50_000"
 RECIPES: dict[str, Mapping[str, tuple[str, ...]]] = {
     "blobs": dict.fromkeys(WASSERSTEIN, FASTER)
     | {
         "wgan_gp_xray": (*FASTER, "model.critic.dropout=0"),  # a penalised critic must not change from call to call
     },
-    "classes": {},
-    "phantoms": {},
+    "classes": dict.fromkeys(CONDITIONAL, ("batch_size=32",))
+    | {
+        "acgan": ("batch_size=32", "model.fake_class_weight=0"),  # else images of one class bear another's mark
+        "cwgan_gp": (*FASTER, STEADIER),
+    },
+    "phantoms": {
+        "vae": ("model.deviation=0.7", STEADIER, "lr_half_life=250_000"),  # less of the pixels, more of the prior
+    },
 }
 """Overrides of conf/model by case and model."""
 
