@@ -174,7 +174,7 @@ def test_importing_medsynth_imports_nothing_heavy():
     [
         ("generate", [], "run= is missing"),
         ("generate", ["run=nowhere"], "run=nowhere"),
-        ("evaluate", [], "give either run=RUN, or real=DIR and fake=DIR"),
+        ("evaluate", [], "give either run=RUN, or runs=[A,B], or real=DIR and fake=DIR"),
         ("train", ["data.root=nowhere"], "data.phantom=true"),
         ("metrics.encoder", ["accelerator=tpu"], "medsynth.metrics.encoder: accelerator=tpu is unknown"),
     ],

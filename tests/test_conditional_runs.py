@@ -115,7 +115,7 @@ def test_it_is_trained_synthesised_and_judged(joint: Path, tmp_path: Path, capsy
     folders = {"run": None, "real": str(tmp_path / "balanced2"), "fake": str(tmp_path / "out")}
     generate(options(joint, tmp_path / "balanced2", seed=1, n=12))
     answer = evaluate(config | folders | {"metrics": config["metrics"] | {"count": 4}})
-    assert "fake: 6 masks beside their images (*_mask) are not judged" in answer["warnings"]
+    assert "fake: 6 masks beside their images (*_mask) are not judged as images" in answer["warnings"]
     assert json.dumps(answer)
 
 

@@ -322,8 +322,9 @@ class Yardstick:
         if self.thorough and drawn is None:
             lines.append("real or synthetic images of one patient alone, so there are no intervals")
         elif drawn is not None and (patients := len(drawn[0].groups.unique())) < FEW_PATIENTS:
+            who = "real images" if self.patients.reference is None else "real patients"
             lines.append(
-                f"intervals rest on {patients} real patients, which is too few: those of kernel distances, spectra and "
+                f"intervals rest on {patients} {who}, which is too few: those of kernel distances, spectra and "
                 "neighbours are too narrow"
             )
         for measured in (self.reference, synthetic):
