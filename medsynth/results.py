@@ -88,18 +88,8 @@ def first_images(images: Images, *, most: int = SHOWN) -> Tensor:
 def measured(subject: Subject, config: Mapping[str, Any], *, thorough: bool = True) -> Yardstick:
     """The real side of a subject; a GPU for extractors that are worth it."""
     heavy = {"inception", "own"} & set(config["metrics"]["extractors"])
-    return Yardstick(
-        reference=subject.reference,
-        held_out=subject.held_out,
-        train=subject.train,
-        unseen=subject.unseen,
-        patients=subject.patients,
-        real_split=subject.real_split,
-        config=config["metrics"],
-        device=torch.device("cuda") if heavy and torch.cuda.is_available() else None,
-        thorough=thorough,
-        origin=subject.origin,
-    )
+    device = torch.device("cuda") if heavy and torch.cuda.is_available() else None
+    return Yardstick.of(subject, config=config["metrics"], device=device, thorough=thorough)
 
 
 def distance_of(yardstick: Yardstick) -> Perceptual | FeatureDistance | None:

@@ -14,39 +14,29 @@ from medsynth.attributes import Attributes
 from medsynth.checkpoint import TRUSTED, LoadedRun, check_targets, load_run
 from medsynth.data.pack import Pack
 from medsynth.data.prepare_pack import prepare_pack
-from medsynth.metrics.origin import Origin
 from medsynth.metrics.per_class import ClassSets
 from medsynth.metrics.real import real_halves, real_sets
-from medsynth.metrics.suite import Images, Patients
+from medsynth.metrics.real_sets import Images, RealSets
 from medsynth.sampling import synthesise
 
 SHOWN = 32  # images of each side in a report
 FEW_GROUPS = 50  # patients below which two halves of a training set are visibly different people
 
 
-@dataclass(frozen=True)
-class Subject:
+@dataclass(frozen=True, kw_only=True)
+class Subject(RealSets):
     """Image sets to judge, and how to look at single images of them.
 
-    reference, held_out, train, unseen, patients, fake: as `medsynth.metrics.suite.judge` takes them.
-    real_split: what the real images are. show_fake, show_train: the image of that number in `fake` and `train`.
+    fake: the synthetic images. show_fake, show_train: the image of that number in `fake` and `train`.
     fake_name: how image number k of `fake` is called. warnings: what a reader must know about the sets.
-    origin: the pack or folder of the real images.
     classes: the sets of each class that both real and synthetic images have, by name; none without classes.
     """
 
-    reference: Images
-    held_out: Images | None
-    train: Images | None
-    unseen: Images | None
     fake: Images
-    patients: Patients
-    real_split: str
     show_fake: Callable[[int], Float[Tensor, "c h w"]]
     show_train: Callable[[int], Float[Tensor, "c h w"]]
     fake_name: Callable[[int], str]
     warnings: list[str] = field(default_factory=list)
-    origin: Origin | None = None
     classes: Mapping[str, ClassSets] = field(default_factory=dict)
 
 
@@ -90,18 +80,12 @@ def run_subject(loaded: LoadedRun, pack: Pack, *, count: int, seed: int, batch_s
         attributes=loaded.attributes,
     )
     return Subject(
-        reference=sets.reference,
-        held_out=sets.held_out,
-        train=sets.train,
-        unseen=sets.unseen,
-        patients=sets.patients,
+        **vars(sets),
         fake=fake,
-        real_split="train",
         show_fake=fake.image,
         show_train=lambda number: pack.tensor(train[number : number + 1])[0],
         fake_name=lambda number: f"number {number}",
         warnings=warnings,
-        origin=sets.origin,
         classes=_classes(pack, first, second, fake) if "label" in loaded.model.needs else {},
     )
 

@@ -24,7 +24,7 @@ from medsynth.metrics import quality
 from medsynth.metrics.entries import Finding
 from medsynth.metrics.halves import in_turn
 from medsynth.metrics.quality import Detector, load_detector, save_detector, train_detector
-from medsynth.metrics.suite import Images
+from medsynth.metrics.real_sets import Images
 from medsynth.metrics.undefined import Undefined
 from medsynth.sampling import synthesise
 from medsynth.seeds import fold

@@ -80,6 +80,27 @@ def compose(image_root: Path) -> Compose:
 
 
 @pytest.fixture
+def power_cut(run: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Trains as `run` does until so many images are seen, and breaks off there."""
+    from medsynth.synthesis import SynthesisModule
+
+    original = SynthesisModule.training_step
+
+    def cut(name: str, *overrides: str, at: int) -> None:
+        def step(self: SynthesisModule, batch: Any, batch_idx: int) -> None:
+            if self.clock.images_seen == at:
+                raise RuntimeError("power cut")
+            original(self, batch, batch_idx)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(SynthesisModule, "training_step", step)
+            with pytest.raises(RuntimeError, match="power cut"):
+                run(name, *overrides)
+
+    return cut
+
+
+@pytest.fixture
 def run(compose: Compose, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """Trains in `tmp_path / name` and returns the verb's JSON."""
     from medsynth.train import train

@@ -67,20 +67,10 @@ def test_a_signal_saves_first_and_the_same_command_goes_on_bit_for_bit(
     assert_equal_states(state(whole), state(run("stopped", *options)))
 
 
-def test_a_crash_between_checkpoints_resumes_bit_for_bit_and_cuts_later_rows(run: Run, monkeypatch: pytest.MonkeyPatch):
+def test_a_crash_between_checkpoints_resumes_bit_for_bit_and_cuts_later_rows(run: Run, power_cut: Callable[..., None]):
     options = ["images=96", "log_every=16", "checkpoint_every=32"]
     whole = run("whole", *options)
-    original = SynthesisModule.training_step
-
-    def crashing(self: SynthesisModule, batch: Any, batch_idx: int) -> None:
-        if self.clock.images_seen == 56:
-            raise RuntimeError("power cut")
-        original(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(SynthesisModule, "training_step", crashing)
-        with pytest.raises(RuntimeError, match="power cut"):
-            run("cut", *options)
+    power_cut("cut", *options, at=56)
     resumed = run("cut", *options)
     assert_equal_states(state(whole), state(resumed))
     rows = [read_rows(Path(r["run_dir"]) / "metrics.jsonl") for r in (whole, resumed)]

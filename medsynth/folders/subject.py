@@ -20,8 +20,8 @@ from medsynth.folders.window import Scale, choose_scale
 from medsynth.metrics.halves import halves
 from medsynth.metrics.origin import Origin
 from medsynth.metrics.per_class import ClassSets
+from medsynth.metrics.real_sets import Patients
 from medsynth.metrics.statistics_cache import StatisticsCache, StatisticsKey
-from medsynth.metrics.suite import Patients
 from medsynth.seeds import fold
 from medsynth.subjects import Subject
 

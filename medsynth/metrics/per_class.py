@@ -1,20 +1,18 @@
 """Every class judged by itself: a generator may draw one disease well and another badly."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from medsynth.metrics.comparison import distances, diversity, names_of
 from medsynth.metrics.entries import Finding, entry
 from medsynth.metrics.features import Extractor
 from medsynth.metrics.measurement import Measurement
+from medsynth.metrics.real_sets import Images
 
-Images = Iterable[Float[Tensor, "_b _c _h _w"]]
 LEAST = 10  # images a side: neighbours and spectra of fewer are chance
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,24 +12,13 @@ from numpy import ndarray
 
 from medsynth.metrics.halves import halves
 from medsynth.metrics.origin import Origin
+from medsynth.metrics.real_sets import Patients, RealSets
 from medsynth.metrics.settings import settings
-from medsynth.metrics.suite import Images, Patients, Yardstick
+from medsynth.metrics.suite import Yardstick
 from medsynth.seeds import fold
 
 if TYPE_CHECKING:
     from medsynth.data.pack import Pack
-
-
-@dataclass(frozen=True)
-class RealSets:
-    """Real images as `medsynth.metrics.suite.Yardstick` takes them; None where a pack has none."""
-
-    reference: Images
-    held_out: Images | None
-    train: Images
-    unseen: Images | None
-    patients: Patients
-    origin: Origin
 
 
 def real_sets(pack: "Pack", *, count: int) -> RealSets:
@@ -72,14 +60,4 @@ def yardstick(pack: "Pack", metrics: Mapping[str, Any], *, device: torch.device 
     Args:
         device: where the features of large networks are computed; None: the CPU.
     """
-    sets = real_sets(pack, count=settings(metrics).count)
-    return Yardstick(
-        reference=sets.reference,
-        held_out=sets.held_out,
-        train=sets.train,
-        unseen=sets.unseen,
-        patients=sets.patients,
-        origin=sets.origin,
-        config=metrics,
-        device=device,
-    )
+    return Yardstick.of(real_sets(pack, count=settings(metrics).count), config=metrics, device=device)
