@@ -20,6 +20,20 @@ from measure import configuration, digits, machine, narrow
 
 SIDE, WIDTH, BATCH, IMAGES = 64, 16, 16, 32_000
 COUNT = 1_000  # images judged at most
+KERNELS = ("kid_random", "kid_encoder")
+FIGURES = (*KERNELS, "swd", "spectrum", "ms_ssim", "usable", "nearest_train")
+
+
+def train_encoder(data: list[str]) -> None:
+    """Put the encoder of the training images where judging looks for it, unless it is there."""
+    from medsynth.data.prepare_pack import prepare_pack
+    from medsynth.metrics.encoder.__main__ import encoder
+    from medsynth.metrics.encoder.extractor import cached_encoder
+
+    config = configuration(*data, f"resolution={SIDE}", verb="encoder")
+    pack = prepare_pack(config["data"], resolution=SIDE)
+    if not cached_encoder(pack.name, content=pack.content).exists():
+        encoder(config)
 
 
 def train(model: str, seed: int, folder: Path, data: list[str], *, images: int) -> float:
@@ -45,16 +59,16 @@ def judge(folder: Path) -> dict[str, Any]:
     from medsynth.evaluate import evaluate
     from medsynth.metrics.entries import find
 
-    found = evaluate(configuration(f"run={folder}", f"metrics.count={COUNT}", verb="evaluate"))
-    chosen = {name: find(found, name) or {} for name in ("kid_random", "swd", "ms_ssim", "nearest_train")}
-    figures = {name: [digits(entry["value"]), digits(entry["real_against_real"])] for name, entry in chosen.items()}
-    kernel, near = chosen["kid_random"], chosen["nearest_train"]
+    settings = (f"metrics.count={COUNT}", "metrics.extractors=[random,encoder]")
+    found = evaluate(configuration(f"run={folder}", *settings, verb="evaluate"))
+    entries = {name: find(found, name) or {} for name in FIGURES}
+    near = entries["nearest_train"]
     return {
-        **figures,
-        "kid_random_interval": [digits(edge) for edge in kernel["interval"]],
+        **{name: [digits(entry["value"]), digits(entry["real_against_real"])] for name, entry in entries.items()},
+        **{f"{name}_interval": list(map(digits, entries[name]["interval"])) for name in KERNELS},
         "copies": near["copies"],
         "nearer_than_unseen": digits(near["near"]),
-        "n": kernel["n_fake"],
+        "n": near["n_fake"],
     }
 
 
@@ -95,6 +109,7 @@ def main() -> None:
     torch.set_num_threads(1)
     root = f"data.root={arguments.root}" if arguments.root else "data.phantom=true"
     data = [f"data={arguments.data}", root, *arguments.overrides]
+    train_encoder(data)
     rows = []
     for seed in map(int, arguments.seeds.split(",")):
         for model in arguments.models.split(",") if arguments.models else models():

@@ -160,7 +160,7 @@ def fit_to_data(config: Any, *, channels: int, classes: int, covariates: int) ->
     if not isinstance(config, dict):
         return config
     if config.get("classes", 0) is None and classes == covariates == 0:
-        raise UserError("the model needs labels or data.covariates; class folders or a table of labels give labels")
+        raise UserError("needs labels or data.covariates")
     return {
         key: facts[key] if key in facts and value is None else fit_to_data(value, **facts)
         for key, value in config.items()

@@ -291,8 +291,8 @@ def _explain(name: str, error: Exception) -> str:
         return f"{key}={value} is unknown; choices: {', '.join(sorted(options))}"
     if "Could not override" in text or "is not in struct" in text:
         key = text.split("'")[1] if "'" in text else text
-        nearest = difflib.get_close_matches(key, _known_keys(name), n=1, cutoff=0.5)
-        return f"{key} is not a knob of {name}" + (f"; nearest: {nearest[0]}" if nearest else "; --help lists them")
+        nearest = _nearest(key, _known_keys(name))
+        return f"{key} is not a knob of {name}" + (f"; nearest: {nearest}" if nearest else "; --help lists them")
     if "You must specify" in text:
         key = text.split("'")[1]
         return f"{key}= is missing; choices: {', '.join(_options(key))}"
@@ -308,13 +308,21 @@ def _caused_by_user(error: BaseException | None) -> UserError | None:
     return error
 
 
+def _nearest(key: str, known: Sequence[str]) -> str | None:
+    """The known key most like `key`: of those that end in the same word, where there are any."""
+    others = [other for other in known if other != key and not other.endswith("_target_")]
+    same = [other for other in others if other.rpartition(".")[2] == key.rpartition(".")[2]]
+    found = difflib.get_close_matches(key, same, n=1, cutoff=0.0) or difflib.get_close_matches(
+        key, others, n=1, cutoff=0.5
+    )
+    return found[0] if found else None
+
+
 def _known_keys(name: str) -> list[str]:
     """Every key of the configuration that the command line's group choices give."""
     from hydra.errors import HydraException
 
-    choices = [
-        word for word in sys.argv[1:] if word.split("=")[0] in ("data", "model", "augment", "metrics", "trainer")
-    ]
+    choices = [word for word in sys.argv[1:] if (conf_dir() / word.partition("=")[0]).is_dir()]
     try:
         return [key for key in _flatten_keys(_composed(name, choices)) if not key.startswith("hydra")]
     except HydraException:  # a configuration folder of the user's own is not looked at

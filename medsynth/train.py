@@ -3,6 +3,8 @@
 Read on in synthesis.py, the training loop.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 STRATEGIES = ("auto", "ddp", "ddp_fork")  # ddp_fork: for tests and notebooks, on a CPU
+LABELLED = "kidney_ct, covidx, brain_tumor_mri, oasis, ppmi, class folders and tables of labels give labels"
 KNOBS = """
 model data resolution batch_size images seed run_dir log_every sample_every evaluate_every checkpoint_every
 accumulate clip_norm lr_half_life optimizer augment critic_augment degrade metrics trainer logger
@@ -50,11 +53,19 @@ def train(config: dict[str, Any], *, choices: dict[str, str], overrides: list[st
     pack = prepare_pack(config["data"], resolution=config["resolution"], augment=config["augment"])
     config = {**config, "choices": choices, "run_dir": str(directory.path)}
     config["data"] = {**config["data"], "content": pack.content}
-    config["model"] = fit_to_data(config["model"], **pack.shape_facts())
+    try:
+        config["model"] = fit_to_data(config["model"], **pack.shape_facts())
+    except UserError as error:
+        raise UserError(
+            f"model={choices['model']} {error}, and data={choices['data']} has neither; {LABELLED}"
+        ) from None
     _check_data(config, pack)
     if is_rank_zero():
         directory.check(config)
-    model = _model(config, pack)
+    with _blamed_on(overrides, config):
+        model = _model(config, pack)
+        if _own_choices(overrides) or _smallest_batch(config) < 2:
+            _rehearse(model, size=min(2, _smallest_batch(config)), side=config["resolution"], **pack.shape_facts())
     if (count := processes(config["trainer"])) > 1:  # what can be refused has been refused by now, in one line
         return launch("medsynth.train", count, overrides)
     return _fit(model, pack, config, directory)
@@ -151,6 +162,47 @@ def _model(config: dict[str, Any], pack: "Pack") -> "SynthesisModule":
     return model
 
 
+def _rehearse(model: "SynthesisModule", *, size: int, side: int, channels: int, classes: int, covariates: int) -> None:
+    """Compute every phase's loss once, on a copy of the model and a dark batch in the data's shapes: networks that fit
+    neither one another nor the data raise here, before there is a run directory."""
+    from copy import deepcopy
+
+    import torch
+
+    batch: Any = {"image": -torch.ones(size, channels, side, side), "row": torch.arange(size)}
+    if classes:
+        batch["label"] = torch.full((size,), classes - 1)
+    if covariates:
+        batch["covariates"] = torch.zeros(size, covariates)
+    for phase in deepcopy(model).train().phases():
+        phase.loss(batch)
+
+
+@contextmanager
+def _blamed_on(overrides: list[str], config: dict[str, Any]) -> Iterator[None]:
+    """Say in one line which of the command line's choices do not work together; without any, the fault is ours."""
+    try:
+        yield
+    except (RuntimeError, IndexError, TypeError, ValueError, AttributeError) as error:
+        words = _own_choices(overrides)
+        if _smallest_batch(config) < 2:
+            words.append(f"batch_size={config['batch_size']}")
+        if not words:
+            raise
+        reason = " ".join(str(error).split())
+        raise UserError(f"model={config['choices']['model']} does not work with {' '.join(words)}: {reason}") from error
+
+
+def _own_choices(overrides: list[str]) -> list[str]:
+    """What the command line says of the model's parts and optimizers beyond their names."""
+    return [word for word in overrides if word.lstrip("+~").startswith(("model.", "optimizer."))]
+
+
+def _smallest_batch(config: dict[str, Any]) -> int:
+    """Images that networks see at once."""
+    return config["batch_size"] // (config["accumulate"] * max(1, processes(config["trainer"])))
+
+
 def _check_needs(model: "SynthesisModule", pack: "Pack", config: dict[str, Any]) -> None:
     """Refuse data that lacks what the model needs, and a condition that it would ignore."""
     names, degrades = config["choices"], bool(config["degrade"].get("_target_"))
@@ -158,12 +210,13 @@ def _check_needs(model: "SynthesisModule", pack: "Pack", config: dict[str, Any])
     if missing := model.needs - provides:
         raise UserError(
             f"model={names['model']} needs {', '.join(sorted(missing))}s, data={names['data']} provides only "
-            f"{', '.join(sorted(provides))}s; class folders or a labels file give labels"
+            f"{', '.join(sorted(provides))}s; {LABELLED}"
         )
     if pack.covariate_names and "covariates" not in model.needs:
         raise UserError(
             f"data.covariates={','.join(pack.covariate_names)} would leave images out for nothing: "
-            f"model={names['model']} takes none; take cgan, acgan, cwgan_gp, projection or multi_hinge, or leave it out"
+            f"model={names['model']} takes none; take cgan, acgan, cwgan_gp, projection, multi_hinge, cr3gan or "
+            "clapgan, or leave it out"
         )
     if degrades and "condition" not in model.needs:
         raise UserError(f"degrade= makes a condition, which model={names['model']} does not take: degrade=none")

@@ -50,6 +50,14 @@ def options(group: str) -> list[str]:
             for group in ("model", "data", "experiment")
         ),
         (["model.gp_wieght=3"], "medsynth.train: model.gp_wieght is not a knob of train; nearest: model.gp_weight"),
+        (
+            ["model=acgan", "model.generator.width=4"],
+            "medsynth.train: model.generator.width is not a knob of train; nearest: model.generator.network.width",
+        ),
+        (
+            ["critic_augment=ada", "critic_augment.targt=0.5"],
+            "medsynth.train: critic_augment.targt is not a knob of train; nearest: critic_augment.target",
+        ),
         (["resolutoin=64"], "medsynth.train: resolutoin is not a knob of train; nearest: resolution"),
         (
             ["resolution=96"],
@@ -68,6 +76,17 @@ def test_a_mistake_is_one_line_with_status_2_and_leaves_nothing(overrides: list[
     assert "Traceback" not in done.stderr
     if line is not None:
         assert done.stderr.strip() == line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_part_that_does_not_fit_is_the_last_line_and_leaves_nothing(tmp_path: Path):
+    data = ("data.phantom=true", "data.phantom_patients=4", "resolution=16")
+    done = medsynth("train", "model=dcgan", "model.loss=hinge", *data, f"run_dir={tmp_path / 'run'}")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "medsynth.train: model=dcgan does not work with model.loss=hinge: 'str' object has no attribute 'critic'"
+    )
+    assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
 
 

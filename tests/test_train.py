@@ -219,6 +219,44 @@ def test_a_refused_run_leaves_no_directory(override: str, message: str, run: Run
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("model", "override", "message"),
+    [
+        ("dcgan", "model.generator.channels=3", "model=dcgan does not work with model.generator.channels=3: "),
+        ("dcgan", "model.generator.resolution=32", "does not work with model.generator.resolution=32: "),
+        ("acgan", "model.generator.classes=1", "does not work with model.generator.classes=1: index out of range"),
+        ("hinge", "model.generator.classes=null", "model.generator is conditioned on label, and model.critic is not"),
+        ("acgan", "model.critic.classes=0", "model.generator is conditioned on label, and model.critic is not"),
+        ("acgan", "model.generator.dim=0", "dim=0 of an embedding must be at least 1"),
+        ("gan", "batch_size=1", "model=gan does not work with batch_size=1: Expected more than 1 value"),
+    ],
+)
+def test_parts_that_do_not_fit_are_named_before_there_is_a_directory(
+    model: str, override: str, message: str, compose: Compose, tmp_path: Path
+):
+    config = compose(f"run_dir={tmp_path / 'run'}", override, model=model)
+    with pytest.raises((UserError, InstantiationException), match=message):
+        train(config, choices={"model": model, "data": "image_folder"}, overrides=[override])
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_error_that_no_choice_explains_keeps_its_traceback(compose: Compose, monkeypatch: pytest.MonkeyPatch):
+    def broken(*parts: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(SynthesisModule, "begin", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        train(compose(), choices={"model": "wgan_gp", "data": "image_folder"}, overrides=[])
+
+
+def test_a_conditional_model_names_data_without_labels_and_data_with_them(compose: Compose):
+    config = compose("data.source.labels=none", model="acgan")
+    with pytest.raises(
+        UserError, match=r"model=acgan needs labels or .*data=image_folder has neither; kidney_ct, covidx"
+    ):
+        train(config, choices={"model": "acgan", "data": "image_folder"}, overrides=[])
+
+
 def test_labels_that_a_model_needs_must_be_there(
     compose: Compose, image_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,9 +12,11 @@ from medsynth.batch import Batch, Request
 from medsynth.ema import Average
 from medsynth.losses import AdversarialLoss
 from medsynth.models.at_rest import at_rest
+from medsynth.models.noise_to_image import given
 from medsynth.networks import check_resolution
+from medsynth.networks.conditioning import ConditionalCritic, ConditionalGenerator, conditions
 from medsynth.networks.critic import Critic
-from medsynth.networks.laplacian import check_start, down, low_pass, up
+from medsynth.networks.laplacian import ConditionalHighPass, check_start, down, low_pass, up
 from medsynth.synthesis import Phase, SynthesisModule, Terms
 
 Image = Float[Tensor, "b c h w"]
@@ -34,6 +37,9 @@ class LAPGAN(SynthesisModule):
     noise is normal instead of uniform, as all latents here; while generating, each level's image is clamped to
     [-1, 1], where the low-pass images of training lie.
 
+    With classes (the paper's CC-LAPGAN) or covariates every network gets an embedding of them: one more plane of an
+    image, further latents of the coarsest generator.
+
     Args:
         coarse_generator: makes the network of latent (b, coarse_dim) -> images of side `start`, given side,
             channels and latent_dim.
@@ -43,6 +49,7 @@ class LAPGAN(SynthesisModule):
         loss: both sides' losses on logits.
         start: side of the coarsest level.
         coarse_dim: length of its latent.  The latent of a whole image is that and a noise plane a finer level.
+        classes, covariates: how many; 0 for none.
         n_critic: critic steps a generator step.
         feature_matching_weight: of |E f(real) - E f(fake)|^2 for each critic's features f in its generator's loss.
     """
@@ -59,6 +66,8 @@ class LAPGAN(SynthesisModule):
         loss: AdversarialLoss,
         start: int = 8,
         coarse_dim: int = 100,
+        classes: int = 0,
+        covariates: int = 0,
         n_critic: int = 1,
         ema_half_life: int = 10_000,
         feature_matching_weight: float = 0.0,
@@ -70,10 +79,20 @@ class LAPGAN(SynthesisModule):
         self.finer = [side for side in (2**power for power in range(11)) if start < side <= resolution]
         self.latent_dim = coarse_dim + sum(side**2 for side in self.finer)
         self.generators, self.critics = nn.ModuleDict(), nn.ModuleDict()
-        self.generators[str(start)] = coarse_generator(side=start, channels=channels, latent_dim=coarse_dim)
+        coarse_generator = partial(coarse_generator, side=start, channels=channels)
+        finer = dict.fromkeys(self.finer, generator)
+        if classes or covariates:
+            asked: Any = {"classes": classes, "covariates": covariates}
+            self.needs = self.needs | conditions(**asked)
+            coarse_generator = partial(ConditionalGenerator, network=coarse_generator, **asked)
+            coarse_critic, critic = (
+                partial(ConditionalCritic, network=one, **asked) for one in (coarse_critic, critic)
+            )
+            finer = {side: partial(ConditionalHighPass, network=generator, side=side, **asked) for side in self.finer}
+        self.generators[str(start)] = coarse_generator(latent_dim=coarse_dim)
         self.critics[str(start)] = coarse_critic(resolution=start, channels=channels)
         for side in self.finer:
-            self.generators[str(side)] = generator(channels=channels)
+            self.generators[str(side)] = finer[side](channels=channels)
             self.critics[str(side)] = critic(resolution=side, channels=2 * channels)
         self.generator_averages = nn.ModuleDict(
             {
@@ -109,19 +128,21 @@ class LAPGAN(SynthesisModule):
             fake = self.fake(side, batch, low, f"critic/{side}")
         critic = self.critic(side)
         shown = self.shown(side, batch, real, low, "real"), self.shown(side, batch, fake, low, "critic")
-        logits = critic(shown[0]), critic(shown[1])
+        asked = given(critic, batch)
+        logits = critic(shown[0], **asked), critic(shown[1], **asked)
         self.heard(*logits, player=f"critic/{side}")
         return {"adversarial": self.loss.critic(*logits)}
 
     def generator_loss(self, side: int, batch: Batch) -> Terms:
         real, low = self.level(side, batch)
         critic = self.critic(side)
+        asked = given(critic, batch)
         shown = self.shown(side, batch, self.fake(side, batch, low, f"generator/{side}"), low, "generator")
-        terms = {"adversarial": self.loss.generator(critic(shown))}
+        terms = {"adversarial": self.loss.generator(critic(shown, **asked))}
         if self.feature_matching_weight:
             with torch.no_grad():
-                wanted = critic.features(self.shown(side, batch, real, low, "real")).mean(dim=0)
-            apart = critic.features(shown).mean(dim=0) - wanted
+                wanted = critic.features(self.shown(side, batch, real, low, "real"), **asked).mean(dim=0)
+            apart = critic.features(shown, **asked).mean(dim=0) - wanted
             terms["feature_matching"] = self.feature_matching_weight * apart.square().sum()
         return terms
 
@@ -141,9 +162,10 @@ class LAPGAN(SynthesisModule):
     def fake(self, side: int, batch: Batch, low: Image | None, draw: str) -> Image:
         """A level's images from real low-pass images and fresh noise; `draw` names the noise."""
         generator = self.generators[str(side)]
+        asked = given(generator, batch)
         if low is None:
-            return generator(self.draws.normal(draw, batch["row"], self.coarse_dim))
-        return low + generator(self.draws.normal(draw, batch["row"], 1, side, side), low)
+            return generator(self.draws.normal(draw, batch["row"], self.coarse_dim), **asked)
+        return low + generator(self.draws.normal(draw, batch["row"], 1, side, side), low, **asked)
 
     def shown(self, side: int, batch: Batch, image: Image, low: Image | None, kind: str) -> Float[Tensor, "b d h w"]:
         """What a level's critic gets: images beside their low-pass, channels that are masks last of all.
@@ -176,15 +198,16 @@ class LAPGAN(SynthesisModule):
             for side in (self.start, *self.finer):
                 image, low = self.level(side, batch)
                 shown = joined([image] if low is None else [image, low], masks=masks)
-                found.append(self.critic(side)(shown))
+                found.append(self.critic(side)(shown, **given(self.critic(side), batch)))
             return torch.stack(found).sum(dim=0)
 
     def generate(self, request: Request) -> Float[Tensor, "b c h w"]:
         coarse, *planes = request["latent"].split([self.coarse_dim, *(side**2 for side in self.finer)], dim=1)
-        image = self.generator_averages[str(self.start)](coarse)
+        asked = given(self.generators[str(self.start)], request)
+        image = self.generator_averages[str(self.start)](coarse, **asked)
         for side, plane in zip(self.finer, planes, strict=True):
             low = up(image)
-            residual = self.generator_averages[str(side)](plane.unflatten(1, (1, side, side)), low)
+            residual = self.generator_averages[str(side)](plane.unflatten(1, (1, side, side)), low, **asked)
             image = (low + residual).clamp(-1, 1)
         return image
 

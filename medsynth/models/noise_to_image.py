@@ -46,7 +46,8 @@ class NoiseToImage(SynthesisModule):
         generator: latents (b, latent_dim) -> images (b, c, h, w) in [-1, 1]; in training mode it may return the levels
             of a pyramid instead, and its `scales` then makes those of an image. Conditional networks take `label` and
             `covariates` too, which their `needs` names.
-        critic: images -> logits (b,).
+        critic: images -> logits (b,). Conditional ones name in `needs` what they take, or in `tells` what they tell; a
+            generator is conditioned on the same.
         latent_dim: length of a latent.
         ema_half_life: of the averaged generator, in images.
         feature_matching_weight: of |E f(x) - E f(G(z))|^2 for the critic's features f in the generator's loss
@@ -67,8 +68,14 @@ class NoiseToImage(SynthesisModule):
         check_number("model.feature_matching_weight", feature_matching_weight, least=0)
         if feature_matching_weight and not hasattr(critic, "features"):
             raise UserError(f"model.feature_matching_weight={feature_matching_weight}: this critic has no features; 0")
-        if unmet := set(getattr(critic, "needs", ())) - set(getattr(generator, "needs", ())):
+        judged = {name for names in ("needs", "tells") for name in getattr(critic, names, ())}
+        if unmet := judged - set(getattr(generator, "needs", ())):
             raise UserError(f"model.critic is conditioned on {min(unmet)}, and model.generator is not: condition both")
+        if unmet := set(getattr(generator, "needs", ())) - judged:
+            raise UserError(
+                f"model.generator is conditioned on {min(unmet)}, and model.critic is not, so nothing would teach the "
+                "generator what it means: condition both"
+            )
         self.latent_dim, self.feature_matching_weight = latent_dim, feature_matching_weight
         self.generator = generator
         self.critic = critic

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from medsynth.batch import Batch
-from medsynth.errors import check_number
+from medsynth.errors import UserError, check_number
 from medsynth.losses import AdversarialLoss
-from medsynth.models.noise_to_image import NoiseToImage, Shared
+from medsynth.models.noise_to_image import GIVEN, NoiseToImage, Shared
 from medsynth.networks.critic import Critic
 from medsynth.reconstruction import divergence_from_prior, gaussian_error, reparametrise
 from medsynth.synthesis import Phase, Terms
@@ -49,6 +49,8 @@ class VAEGAN(NoiseToImage):
         **shared: Unpack[Shared],
     ) -> None:
         super().__init__(critic=critic, **shared)
+        if conditions := self.needs.intersection(GIVEN):
+            raise UserError(f"model=vaegan takes no {min(conditions)}: its encoder sees images alone")
         check_number("model.reconstruction_weight", reconstruction_weight, least=0)
         self.encoder = encoder
         self.loss, self.reconstruction_weight = loss, reconstruction_weight

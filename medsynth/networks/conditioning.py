@@ -39,6 +39,8 @@ class AttributeEmbedding(nn.Module):
                 f"classes={classes} and covariates={covariates} leave nothing to be conditioned on; "
                 "give labels or data.covariates, or take an unconditional model"
             )
+        if dim < 1:
+            raise UserError(f"dim={dim} of an embedding must be at least 1")
         self.needs = conditions(classes=classes, covariates=covariates)
         self.of_label = nn.Embedding(classes, dim) if classes else None
         self.of_covariates = nn.Linear(covariates, dim, bias=not classes) if covariates else None
@@ -200,6 +202,7 @@ class AuxiliaryCritic(Critic):
         self.feature_count = network.feature_count
         self.class_head = _linear(network.feature_count, classes, spectral_norm) if classes else None
         self.covariate_head = _linear(network.feature_count, covariates, spectral_norm) if covariates else None
+        self.tells = conditions(classes=classes, covariates=covariates)
         self.network, self.head = network, _behead(network)
 
     def features(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b f"]:
@@ -238,7 +241,7 @@ class ClassCritic(Critic):
             raise UserError(f"classes={classes}: this critic is a classifier and needs labels; choose another model")
         self.feature_count = network.feature_count
         self.head = _linear(network.feature_count, 1 + classes, spectral_norm)
-        self.needs = conditions(classes=0, covariates=covariates)
+        self.needs, self.tells = conditions(classes=0, covariates=covariates), conditions(classes=classes, covariates=0)
         self.embedding = None
         if covariates:
             self.embedding = AttributeEmbedding(classes=0, covariates=covariates, dim=network.feature_count)

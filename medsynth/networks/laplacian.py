@@ -1,6 +1,6 @@
 """The Laplacian pyramid and the networks of one of its levels (LAPGAN, Denton et al. 2015, arXiv:1506.05751)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import sqrt
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from medsynth.errors import UserError
+from medsynth.networks.conditioning import AttributeEmbedding, Covariates, Label
 from medsynth.networks.convolutional import initialise, normalisation
 from medsynth.networks.dense import dense_image
 
@@ -93,6 +94,7 @@ class HighPassGenerator(nn.Module):
     The noise enters as one more channel of the low-pass image. Residuals have no last nonlinearity.
 
     Args:
+        planes: of noise.
         width: channels of the hidden feature maps.
         layers: convolutions in all; three in the authors' code.
         kernel: side of their kernels, odd; 7, 7 and 5 in the authors' code.
@@ -100,13 +102,20 @@ class HighPassGenerator(nn.Module):
     """
 
     def __init__(
-        self, *, channels: int = 1, width: int = 32, layers: int = 4, kernel: int = 5, norm: str = "batch"
+        self,
+        *,
+        channels: int = 1,
+        planes: int = 1,
+        width: int = 32,
+        layers: int = 4,
+        kernel: int = 5,
+        norm: str = "batch",
     ) -> None:
         super().__init__()
         if layers < 2 or kernel % 2 == 0:
             raise UserError(f"layers={layers} must be at least 2, and kernel={kernel} odd")
         hidden: list[nn.Module] = []
-        for before in [channels + 1, *[width] * (layers - 2)]:
+        for before in [channels + planes, *[width] * (layers - 2)]:
             hidden += [
                 nn.Conv2d(before, width, kernel, padding="same"),
                 normalisation(norm, width),
@@ -117,5 +126,35 @@ class HighPassGenerator(nn.Module):
         initialise(self, "he")
         nn.init.normal_(last.weight, 0.0, FIRST_RESIDUAL / sqrt(last.weight[0].numel()))
 
-    def forward(self, noise: Float[Tensor, "b 1 h w"], low_pass: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def forward(self, noise: Float[Tensor, "b p h w"], low_pass: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         return self.layers(torch.cat([low_pass, noise], dim=1))
+
+
+class ConditionalHighPass(nn.Module):
+    """A HighPassGenerator that gets an embedding of label and covariates as one more plane beside the noise.
+
+    Args:
+        network: builds the generator, given `channels` and `planes`.
+        side: of its images.
+        classes, covariates: how many; 0 for none.
+    """
+
+    def __init__(
+        self, *, network: Callable[..., nn.Module], side: int, channels: int = 1, classes: int = 0, covariates: int = 0
+    ) -> None:
+        super().__init__()
+        self.embedding = AttributeEmbedding(classes=classes, covariates=covariates, dim=side**2)
+        self.embedding.draw_level()
+        self.needs = self.embedding.needs
+        self.network = network(channels=channels, planes=2)
+
+    def forward(
+        self,
+        noise: Float[Tensor, "b 1 h w"],
+        low_pass: Float[Tensor, "b c h w"],
+        *,
+        label: Label = None,
+        covariates: Covariates = None,
+    ) -> Float[Tensor, "b c h w"]:
+        plane = self.embedding(label, covariates).unflatten(1, noise.shape[1:])  # (b, h w) -> (b, 1, h, w)
+        return self.network(torch.cat([noise, plane], dim=1), low_pass)

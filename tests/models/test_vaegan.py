@@ -107,3 +107,10 @@ def test_each_loss_reaches_its_player():
 def test_impossible_weights_are_refused():
     with pytest.raises(UserError, match=r"model.reconstruction_weight=-1.0 must be a number of at least 0"):
         begun(reconstruction_weight=-1.0)
+
+
+def test_labels_are_refused_that_its_encoder_would_not_see():
+    generator, critic = First(1.0), Corner()
+    generator.needs = critic.needs = frozenset({"label"})  # type: ignore[assignment]
+    with pytest.raises(UserError, match="model=vaegan takes no label: its encoder sees images alone"):
+        VAEGAN(encoder=Exact(), generator=generator, critic=critic, loss=NonSaturating(), latent_dim=3)

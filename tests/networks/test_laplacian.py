@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 
@@ -5,6 +7,7 @@ from medsynth.errors import UserError
 from medsynth.networks.dense import DenseCritic
 from medsynth.networks.laplacian import (
     CoarseGenerator,
+    ConditionalHighPass,
     HighPassGenerator,
     check_start,
     collapse,
@@ -98,3 +101,11 @@ def test_a_coarsest_side_that_cannot_be_is_refused(start: object):
         UserError, match=f"model.start={start} is no coarsest side for resolution=32; choices: 4, 8, 16$"
     ):
         check_start(start, 32)
+
+
+def test_a_conditional_level_makes_another_residual_for_another_class():
+    network = ConditionalHighPass(network=partial(HighPassGenerator, width=4), side=16, channels=2, classes=3)
+    noise, low = torch.randn(1, 1, 16, 16), torch.zeros(1, 2, 16, 16)
+    first, second = (network.eval()(noise, low, label=torch.tensor([label])) for label in (0, 1))
+    assert first.shape == (1, 2, 16, 16)
+    assert not torch.equal(first, second)
