@@ -10,6 +10,20 @@ from medsynth.networks.minibatch_stddev import MinibatchStddev
 
 
 @contextmanager
+def unrecorded(network: nn.Module) -> Iterator[None]:
+    """Within, batches leave no trace in the running averages of batch norm, by which they are normalised as ever."""
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+
+
+@contextmanager
 def at_rest(network: nn.Module) -> Iterator[None]:
     """Within: eval mode, no gradients, full precision, and each image on its own. Afterwards every layer is as before.
 

@@ -1,3 +1,5 @@
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -48,10 +50,10 @@ class Corner(Critic):
         return image.flatten(1)[:, :5]
 
 
-def begun(*, gain: float = 1.0, reconstruction_weight: float = 0.1) -> VAEGAN:
+def begun(*, gain: float = 1.0, reconstruction_weight: float = 0.1, generator: nn.Module | None = None) -> VAEGAN:
     model = VAEGAN(
         encoder=Exact(),
-        generator=First(gain),
+        generator=generator or First(gain),
         critic=Corner(),
         loss=NonSaturating(),
         latent_dim=3,
@@ -114,3 +116,14 @@ def test_labels_are_refused_that_its_encoder_would_not_see():
     generator.needs = critic.needs = frozenset({"label"})  # type: ignore[assignment]
     with pytest.raises(UserError, match="model=vaegan takes no label: its encoder sees images alone"):
         VAEGAN(encoder=Exact(), generator=generator, critic=critic, loss=NonSaturating(), latent_dim=3)
+
+
+def test_running_averages_are_those_of_images_from_the_prior():
+    generator = nn.Sequential(nn.BatchNorm1d(3), First(1.0))
+    model, expected = begun(generator=generator), deepcopy(generator[0])
+    for draw in ("generator", "critic"):
+        expected(model.draws.normal(draw, torch.arange(8), 3))
+    for phase in model.phases():
+        phase.loss(batch())
+    torch.testing.assert_close(generator[0].running_mean, expected.running_mean)
+    assert generator[0].momentum == 0.1
