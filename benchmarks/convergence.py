@@ -38,7 +38,7 @@ WASSERSTEIN = (
     "wgan", "wgan_conv", "wgan_linear_conv", "wgan_gp", "wgan_gp_xray", "small_gan", "larger_gan_v1", "larger_gan_v2",
     "cwgan_gp",
 )  # fmt: skip
-CONDITIONAL = ("cgan", "acgan", "cwgan_gp", "projection", "multi_hinge")
+CONDITIONAL = ("cgan", "acgan", "cwgan_gp", "projection", "multi_hinge", "cr3gan", "clapgan")
 PLACES, SHARE, CORRELATION = 8, 0.02, 0.8
 ASKED, KNOWN = 0.95, 0.99
 # For 10 minutes instead of a day.
