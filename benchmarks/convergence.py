@@ -340,7 +340,9 @@ def run(case: str, model: str, seed: int, folder: Path, *, every: int, overrides
     """Train and judge one model of a case."""
     root = data(case, folder)
     runs = folder / "runs" / f"{case}-{model}-{seed}"
-    shutil.rmtree(runs, ignore_errors=True)  # what an interrupted training left: its seconds are not known
+    untrained = runs.with_name(f"{runs.name}-untrained")
+    for left in (runs, untrained):  # by a training that was interrupted: its seconds are not known
+        shutil.rmtree(left, ignore_errors=True)
     config = settings(case, model, root, seed=seed, overrides=overrides)
     recipe = [*RECIPES[case].get(model, ()), *overrides]
     facts = {"case": case, "model": model, "seed": seed, "overrides": recipe}
@@ -353,7 +355,7 @@ def run(case: str, model: str, seed: int, folder: Path, *, every: int, overrides
         told = partial(judge_classes, tell=tell)
         learned = learn(config, runs, every=every, budget=BUDGET[case], judge=told)
         return {**facts, "classifier": digits(right), **learned}
-    yardsticks = Yardsticks.of(config, runs.with_name(runs.name + "-untrained"))
+    yardsticks = Yardsticks.of(config, untrained)
     return {**facts, **learn(config, runs, every=every, budget=BUDGET[case], judge=yardsticks.judge)}
 
 
