@@ -1,16 +1,19 @@
 """Runs side by side on the same real images:   python -m medsynth.evaluate runs=[A,B,C]"""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from medsynth.checkpoint import LoadedRun
 from medsynth.data.pack import Pack
 from medsynth.errors import UserError, say
+from medsynth.findings import SYNTHETIC, detector_at_hand, lacking, looks_of, of_images, of_model
 from medsynth.metrics.differences import differences
-from medsynth.results import complete, first_images, make_folder, measured, warn
-from medsynth.run_directory import write_whole
+from medsynth.results import Kept, complete, first_images, measured, warn, writable
+from medsynth.run_directory import names_of, write_whole
 from medsynth.subjects import load, run_subject, sha256
 
 
@@ -29,51 +32,48 @@ def compare_runs(config: Mapping[str, Any], *, count: int) -> dict[str, Any]:
         for name, path in names.items()
     }
     check_alike({name: pack for name, (_, pack) in loaded.items()})
-    make_folder(out)
+    with writable(out):
+        comparison, grids = _judged(names, loaded, config, count=count)
+        warn(comparison["warnings"])
+        write_whole(out / "metrics.json", json.dumps(comparison, indent=2, allow_nan=False) + "\n")
+        facts = {
+            "title": " against ".join(names),
+            "facts": {name: _fact(run) for name, (run, _) in loaded.items()},
+            "reproduce": [
+                f"# {name}: checkpoint {run.checkpoint.name}, sha256 {sha256(run.checkpoint)}"
+                for name, (run, _) in loaded.items()
+            ],
+        }
+        report = write_comparison(out, comparison=comparison, run_facts=complete(facts), grids=grids)
+    say(f"report: {report}")
+    return {**comparison, "metrics_json": str(out / "metrics.json"), "report": str(report)}
+
+
+def _judged(
+    names: Mapping[str, Path], loaded: Mapping[str, tuple[LoadedRun, Pack]], config: Mapping[str, Any], *, count: int
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The content of metrics.json but for the paths, and images of each run: all by one yardstick and one detector."""
     subjects = {
         name: run_subject(run, pack, count=count, seed=config["seed"], batch_size=config["batch_size"])
         for name, (run, pack) in loaded.items()
     }
     yardstick = measured(next(iter(subjects.values())), config)
-    found, judgements = {}, {}
+    looks = looks_of(yardstick)
+    detector = detector_at_hand(list(names.values()), next(iter(loaded.values()))[1], config)
+    found, judgements, grids = {}, {}, {}
     for number, (name, subject) in enumerate(subjects.items()):
-        synthetic = yardstick.measure(subject.fake)
-        draws = f"synthetic {number}" if number else "synthetic"  # the first one's intervals are those of run=
-        found[name] = yardstick.find(synthetic, name=draws)
+        fake, drawn = Kept(subject.fake), f"{SYNTHETIC} {number}" if number else SYNTHETIC  # the first one's as of run=
+        synthetic = yardstick.measure(fake)
+        found[name] = {
+            **of_images(subject, fake, yardstick, synthetic, looks, drawn=drawn),
+            **of_model(*loaded[name], config, fake=fake, looks=looks, detector=detector, count=count, drawn=drawn),
+        }
         judgements[name] = yardstick.judgement(synthetic, found[name])
+        grids[name] = first_images(fake)
         say(f"{name}: judged")
-    apart = differences(found, count=count)
-    warnings = _once([line for s in subjects.values() for line in s.warnings], judgements)
-    warn(warnings)
-    comparison = {"runs": judgements, "differences": apart, "warnings": warnings}
-    write_whole(out / "metrics.json", json.dumps(comparison, indent=2, allow_nan=False) + "\n")
-    facts = {
-        "title": " against ".join(names),
-        "facts": {name: _fact(run) for name, (run, _) in loaded.items()},
-        "reproduce": [
-            f"# {name}: checkpoint {run.checkpoint.name}, sha256 {sha256(run.checkpoint)}"
-            for name, (run, _) in loaded.items()
-        ],
-    }
-    report = write_comparison(
-        out,
-        comparison=comparison,
-        run_facts=complete(facts),
-        grids={name: first_images(subject.fake) for name, subject in subjects.items()},
-    )
-    say(f"report: {report}")
-    return {**comparison, "metrics_json": str(out / "metrics.json"), "report": str(report)}
-
-
-def names_of(runs: Sequence[Path]) -> dict[str, Path]:
-    """What each run is called: its folder, with as many of those above it as tell all runs apart."""
-    if len(runs) < 2:
-        raise UserError(f"runs=[{','.join(map(str, runs))}]: give two run directories or more; run=RUN judges one")
-    whole = [run.resolve().parts for run in runs]
-    if len(set(whole)) < len(whole):
-        raise UserError(f"runs=[{','.join(map(str, runs))}] names a run twice")
-    length = next(n for n in range(1, 1 + max(map(len, whole))) if len({parts[-n:] for parts in whole}) == len(whole))
-    return {"/".join(parts[-length:]): run for parts, run in zip(whole, runs, strict=True)}
+    lines = [*lacking(looks, yardstick), *(line for subject in subjects.values() for line in subject.warnings)]
+    warnings = _once(lines, judgements)
+    return {"runs": judgements, "differences": differences(found, count=count), "warnings": warnings}, grids
 
 
 def check_alike(packs: Mapping[str, Pack]) -> None:

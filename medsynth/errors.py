@@ -53,3 +53,18 @@ def check_number(name: str, value: object, *, least: int) -> None:
     """Raise UserError unless `value` is a number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
         raise UserError(f"{name}={value} must be a number of at least {least}")
+
+
+def counted(count: int, noun: str) -> str:
+    """1, "image" -> "1 image"; 1200, "image" -> "1,200 images"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def in_short(error: BaseException) -> str:
+    """The first sentence of a library's error, at most 160 letters of it; its kind where it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    first = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    sentence = first.partition(". ")[0]
+    return sentence if len(sentence) <= 160 else f"{sentence[:159]}…"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from medsynth.cli import verb
 from medsynth.errors import UserError, check_whole, say
+from medsynth.run_directory import check_run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,15 +22,16 @@ def generate(config: Mapping[str, Any]) -> dict[str, Any]:
     check(config)
 
     from medsynth.checkpoint import load_run
-    from medsynth.sampling import synthesise, truncates
+    from medsynth.sampling import idle, synthesise
 
     run = load_run(config["run"], checkpoint=str(config["checkpoint"]))
     n, first, seed = config["n"], config["first"], config["seed"]
     label, covariates = _conditions(run, config)
     truncation = _truncation(config)
-    if truncation and not truncates(run.model):
+    if truncation and idle(truncation, run.model):
         raise UserError(
-            f"truncation={truncation.threshold} changes nothing here: this run's generator normalises latents"
+            f"truncation={truncation.threshold} with truncation_mode=psi changes nothing here: this run's generator "
+            "brings latents to one length; truncation_mode=resample changes their directions"
         )
     exporter = _exporter(config, run, label=label, covariates=covariates, truncation=truncation)
     batches = partial(  # the same images at each call
@@ -125,8 +127,7 @@ def check(config: Mapping[str, Any]) -> None:
     """Refuse what cannot work, before anything is read or written."""
     for name, least in (("n", 1), ("batch_size", 1), ("first", 0), ("seed", 0)):
         check_whole(config, name, least=least)
-    if not (Path(str(config["run"])) / "config.yaml").exists():
-        raise UserError(f"run={config['run']} is no run directory: it has no config.yaml")
+    check_run(Path(str(config["run"])))
     from medsynth.export import FORMATS
 
     if config["format"] not in FORMATS:
@@ -150,14 +151,14 @@ def _share(config: Mapping[str, Any]) -> float | None:
 
 
 def _truncation(config: Mapping[str, Any]) -> "Truncation | None":
-    from medsynth.latent import Truncation
+    from medsynth.latent import MODES, Truncation
 
     threshold, mode = config.get("truncation"), config.get("truncation_mode")
     if threshold is None and mode is not None:
         raise UserError(
             f"truncation_mode={mode} says how to truncate, and truncation=null does not: set truncation=0.7"
         )
-    return None if threshold is None else Truncation(threshold, mode or "resample")
+    return None if threshold is None else Truncation(threshold, mode or MODES[0])
 
 
 def _conditions(run: "LoadedRun", config: Mapping[str, Any]) -> tuple[str | None, dict[str, float | int]]:

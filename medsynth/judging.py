@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,35 +13,30 @@ from torch import Tensor
 from medsynth.checkpoint import LoadedRun
 from medsynth.data.pack import Pack
 from medsynth.errors import say
+from medsynth.findings import Looks, detector_at_hand, lacking, looks_of, of_images, of_model
 from medsynth.folders import folder_subject, pair_findings
 from medsynth.loggers import read_rows
 from medsynth.metrics.embedding import principal_axes
-from medsynth.metrics.entries import Finding, find
+from medsynth.metrics.entries import find
 from medsynth.metrics.measurement import Measurement
 from medsynth.metrics.nearest import COPY_DISTANCE
-from medsynth.metrics.path_length import path_length_finding
 from medsynth.metrics.per_class import ClassSets, judge_classes
-from medsynth.metrics.perceptual import short_name
 from medsynth.metrics.suite import Images, Yardstick
-from medsynth.metrics.undefined import Undefined
-from medsynth.model_metrics import membership_finding, truncation_sweep
+from medsynth.model_metrics import truncation_sweep
 from medsynth.report import Embedding, NearestPair, write_report
 from medsynth.report.verdict import verdict
 from medsynth.results import (
     Figures,
     Kept,
     complete,
-    distance_of,
     first_images,
-    make_folder,
     measured,
-    perceptual_diversity,
     warn,
     without_root,
+    writable,
 )
 from medsynth.run_directory import write_whole
 from medsynth.subjects import Subject, load, run_subject, sha256
-from medsynth.usable import detector_of, usable_finding
 
 PAIRS = 12  # of nearest images in a report
 CLASS_SHOWN = 8  # images of a class and side in it
@@ -75,7 +71,7 @@ def judge_run(config: Mapping[str, Any], *, count: int) -> dict[str, Any]:
         out=out,
         curves=read_rows(run / "metrics.jsonl"),
         inside_run=inside,
-        more=lambda fake, yardstick: _of_model(run, loaded, pack, config, fake=fake, yardstick=yardstick),
+        more=partial(_of_model, run, loaded, pack, config),
     )
 
 
@@ -84,35 +80,27 @@ def _of_model(
     loaded: LoadedRun,
     pack: Pack,
     config: Mapping[str, Any],
-    *,
     fake: Images,
     yardstick: Yardstick,
+    looks: Looks,
 ) -> Figures:
-    """What needs the model: whom its critic knows, its paths, its usable images, and what truncation trades."""
-    count, seed, distance = yardstick.settings.count, config["seed"], distance_of(yardstick)
-    findings, sections = {"membership": membership_finding(loaded, pack, count=count, seed=seed)}, {}
-    if config["usable"]:
-        try:
-            findings["usable"] = usable_finding(detector_of([run], pack), fake)
-        except Undefined as undefined:
-            findings["usable"] = Finding(None, reason=undefined.reason)
-    if config["path_pairs"] and distance is not None:
-        findings[f"ppl_{short_name(distance)}"] = path_length_finding(
-            loaded.model,
-            distance=distance,
-            channels=pack.channels,
-            attributes=loaded.attributes,
-            pairs=config["path_pairs"],
-            seed=seed,
-        )
-    if config["truncations"] and yardstick.extractors:
-        subject = run_subject(loaded, pack, count=count, seed=seed, batch_size=config["batch_size"])
-        judge, extractor = measured(subject, config, thorough=False).judge, next(iter(yardstick.extractors))
-        sweep = truncation_sweep(
-            loaded, judge, config["truncations"], count=yardstick.reference.count, seed=seed, extractor=extractor
-        )
-        sections["truncation"] = asdict(sweep)
-    return Figures(findings, sections)
+    """What needs the model: see `medsynth.findings.of_model`, and what truncation trades."""
+    count, seed = yardstick.settings.count, config["seed"]
+    detector = detector_at_hand([run], pack, config)
+    findings = of_model(loaded, pack, config, fake=fake, looks=looks, detector=detector, count=count)
+    if not config["truncations"] or not yardstick.extractors:
+        return Figures(findings)
+    subject = run_subject(loaded, pack, count=count, seed=seed, batch_size=config["batch_size"])
+    sweep = truncation_sweep(
+        loaded,
+        measured(subject, config, thorough=False).judge,
+        config["truncations"],
+        count=yardstick.reference.count,
+        seed=seed,
+        mode=config["truncation_mode"],
+        extractor=next(iter(yardstick.extractors)),
+    )
+    return Figures(findings, {"truncation": asdict(sweep)})
 
 
 def judge_folders(config: Mapping[str, Any], *, count: int) -> dict[str, Any]:
@@ -139,41 +127,49 @@ def _judge(
     out: Path,
     curves: list[dict[str, Any]],
     inside_run: bool,
-    more: Callable[[Images, Yardstick], Figures],
+    more: Callable[[Images, Yardstick, Looks], Figures],
 ) -> dict[str, Any]:
     """Measure, compare and write; `more` gives the figures that this kind of subject alone has."""
-    make_folder(out)
-    warn(subject.warnings)
-    yardstick, fake = measured(subject, config), Kept(subject.fake)
-    synthetic = yardstick.measure(fake)
-    findings = {**yardstick.find(synthetic), **perceptual_diversity(subject, fake, yardstick)}
-    own = more(fake, yardstick)
-    judgement = {**yardstick.judgement(synthetic, {**findings, **own.findings}), **own.sections}
-    if subject.classes:
-        judgement["classes"] = judge_classes(
-            subject.classes,
-            extractors=yardstick.extractors or {},
-            count=yardstick.settings.count,
-            device=yardstick.device,
-            real_split=subject.real_split,
+    with writable(out):
+        warn(subject.warnings)
+        yardstick, fake = measured(subject, config), Kept(subject.fake)
+        looks, synthetic = looks_of(yardstick), yardstick.measure(fake)
+        findings = of_images(subject, fake, yardstick, synthetic, looks)
+        own = more(fake, yardstick, looks)
+        judgement = yardstick.judgement(synthetic, {**findings, **own.findings})
+        judgement |= {**own.sections, **_by_class(subject, yardstick)}
+        judgement["warnings"] += [*lacking(looks, yardstick), *own.warnings]
+        warn(judgement["warnings"])
+        judgement["warnings"] += subject.warnings
+        show_real = inside_run if config["real_images"] is None else config["real_images"]
+        write_whole(out / "metrics.json", json.dumps(judgement, indent=2, allow_nan=False) + "\n")
+        report = write_report(
+            out,
+            judgement=judgement,
+            run_facts=complete(facts),
+            real_grid=first_images(subject.reference) if show_real else None,
+            fake_grid=first_images(fake),
+            nearest=nearest_pairs(subject, judgement, show_real=show_real),
+            curves=curves,
+            embedding=_embedding(yardstick, synthetic),
+            class_grids={name: _class_grids(sets, show_real=show_real) for name, sets in subject.classes.items()},
         )
-    warn([*judgement["warnings"], *own.warnings])
-    judgement["warnings"] += [*own.warnings, *subject.warnings]
-    show_real = inside_run if config["real_images"] is None else config["real_images"]
-    write_whole(out / "metrics.json", json.dumps(judgement, indent=2, allow_nan=False) + "\n")
-    report = write_report(
-        out,
-        judgement=judgement,
-        run_facts=complete(facts),
-        real_grid=first_images(subject.reference) if show_real else None,
-        fake_grid=first_images(fake),
-        nearest=nearest_pairs(subject, judgement, show_real=show_real),
-        curves=curves,
-        embedding=_embedding(yardstick, synthetic),
-        class_grids={name: _class_grids(sets, show_real=show_real) for name, sets in subject.classes.items()},
-    )
     say(f"{verdict(judgement).headline}\nreport: {report}")
     return {**judgement, "metrics_json": str(out / "metrics.json"), "report": str(report)}
+
+
+def _by_class(subject: Subject, yardstick: Yardstick) -> dict[str, Any]:
+    """The section of metrics.json on single classes, where there are any."""
+    if not subject.classes:
+        return {}
+    judged = judge_classes(
+        subject.classes,
+        extractors=yardstick.extractors or {},
+        count=yardstick.settings.count,
+        device=yardstick.device,
+        real_split=subject.real_split,
+    )
+    return {"classes": judged}
 
 
 def _class_grids(sets: ClassSets, *, show_real: bool) -> tuple[Tensor | None, Tensor]:

@@ -1,6 +1,7 @@
 """Randomness that depends on a seed and a position alone: never on ranks, batch size at export, or what ran before."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -9,7 +10,7 @@ from torch import Tensor
 from medsynth.errors import UserError
 from medsynth.seeds import fold
 
-MODES = ("resample", "psi")
+MODES = ("resample", "psi")  # of truncation; the first where nobody says
 LEAST = 0.01  # a smaller threshold accepts fewer than 0.8 % of the numbers
 
 
@@ -59,16 +60,10 @@ class Truncation:
     """
 
     threshold: float | int
-    mode: str = "resample"
+    mode: str = MODES[0]
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise UserError(f"truncation_mode={self.mode} is unknown; choices: {', '.join(MODES)}")
-        is_number = isinstance(self.threshold, int | float) and not isinstance(self.threshold, bool)
-        if self.mode == "psi" and not (is_number and 0 <= self.threshold <= 1):
-            raise UserError(f"truncation={self.threshold} must be a factor from 0 to 1 with truncation_mode=psi")
-        if self.mode == "resample" and not (is_number and self.threshold >= LEAST):
-            raise UserError(f"truncation={self.threshold} must be a number of at least {LEAST}, or null for none")
+        check_truncation(self.threshold, self.mode)
 
     def __call__(self, latent: Float[Tensor, " dim"], random: torch.Generator) -> Float[Tensor, " dim"]:
         """The truncated latent; further numbers come from `random`, the latent's own stream."""
@@ -77,6 +72,17 @@ class Truncation:
         while (beyond := latent.abs() > self.threshold).any():
             latent = torch.where(beyond, torch.randn(len(latent), generator=random), latent)
         return latent
+
+
+def check_truncation(threshold: Any, mode: str, *, name: str = "truncation") -> None:
+    """Raise UserError unless there is a `Truncation` of these; `name` is the knob that `threshold` comes from."""
+    if mode not in MODES:
+        raise UserError(f"truncation_mode={mode} is unknown; choices: {', '.join(MODES)}")
+    is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
+    if mode == "psi" and not (is_number and 0 <= threshold <= 1):
+        raise UserError(f"{name}={threshold} must be a factor from 0 to 1 with truncation_mode=psi")
+    if mode == "resample" and not (is_number and threshold >= LEAST):
+        raise UserError(f"{name}={threshold} must be a number of at least {LEAST} with truncation_mode=resample")
 
 
 def latents(

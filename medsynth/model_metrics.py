@@ -12,12 +12,12 @@ from torch import Tensor
 
 from medsynth.batch import Batch
 from medsynth.checkpoint import LoadedRun
-from medsynth.latent import Truncation
+from medsynth.latent import MODES, Truncation
 from medsynth.metrics.comparison import names_of
 from medsynth.metrics.entries import Finding, find
 from medsynth.metrics.halves import in_turn
 from medsynth.metrics.privacy import membership
-from medsynth.sampling import CHUNK, synthesise, truncates
+from medsynth.sampling import CHUNK, idle, synthesise
 from medsynth.seeds import fold
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def truncation_sweep(
     *,
     count: int,
     seed: int = 0,
-    mode: str = "psi",
+    mode: str | None = None,
     extractor: str = "random",
 ) -> Sweep:
     """Judge `count` images of the run without truncation and at each threshold: fidelity is bought with diversity
@@ -125,12 +125,12 @@ def truncation_sweep(
 
     Args:
         judge: images -> a judgement, such as `medsynth.metrics.suite.Yardstick(...).judge`.
-        thresholds, mode: see `medsynth.latent.Truncation`. A factor of 1 in mode "psi" changes nothing and is left out.
+        thresholds, mode: see `medsynth.latent.Truncation`; None takes its mode.
         extractor: whose features the distances are taken on.
     """
-    if not truncates(loaded.model):
-        return Sweep([], "this run's generator normalises latents, so that truncation changes nothing")
-    steps = [Truncation(threshold, mode) for threshold in thresholds if not (mode == "psi" and threshold == 1)]
+    steps = [Truncation(threshold, mode or MODES[0]) for threshold in thresholds]
+    if all(idle(step, loaded.model) for step in steps):
+        return Sweep([], "this run's generator brings latents to one length, so that scaling them changes nothing")
     return Sweep([
         _traded(judge(_synthetic(loaded, truncation, count=count, seed=seed)), truncation, extractor)
         for truncation in (None, *steps)

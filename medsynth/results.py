@@ -6,6 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,13 +18,6 @@ from torch import Tensor
 from medsynth import __version__
 from medsynth.errors import UserError, say
 from medsynth.metrics.entries import Finding
-from medsynth.metrics.perceptual import (
-    FeatureDistance,
-    Perceptual,
-    distance_at_hand,
-    diversity_finding,
-    short_name,
-)
 from medsynth.metrics.suite import Images, Yardstick
 from medsynth.subjects import SHOWN, Subject
 
@@ -43,14 +37,25 @@ class Figures:
     warnings: Sequence[str] = ()
 
 
-def make_folder(out: Path) -> None:
-    """Before any work, so that a folder that cannot be written costs nobody an evaluation."""
+@contextmanager
+def writable(out: Path) -> Iterator[None]:
+    """A folder to write into, made before any work, so that one that cannot be written costs nobody an evaluation.
+
+    What nothing was written into is gone again afterwards.
+    """
+    new = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"out={out} cannot be made: {error.strerror}") from None
     if not os.access(out, os.W_OK | os.X_OK):
         raise UserError(f"out={out} is not a writable folder")
+    try:
+        yield
+    finally:
+        for folder in new:
+            with suppress(OSError):  # it holds something
+                folder.rmdir()
 
 
 def warn(lines: Iterable[str]) -> None:
@@ -60,23 +65,25 @@ def warn(lines: Iterable[str]) -> None:
 
 
 class Kept:
-    """Batches that stay in memory from their first whole pass on, up to 128 MB: making them anew is dear."""
+    """Batches that stay in memory once they are made, up to 128 MB: making them anew is dear.
+
+    A pass ends, or is broken off for good, before the next one begins.
+    """
 
     def __init__(self, images: Images) -> None:
         self.images = images
-        self._held: list[Tensor] | None = None
+        self._held: list[Tensor] = []
+        self._rest: Iterator[Tensor] | None = iter(images)  # None: they are too many, and each pass makes its own
 
     def __iter__(self) -> Iterator[Tensor]:
-        if self._held is not None:
-            yield from self._held
-            return
-        held: list[Tensor] = []
-        size = 0
-        for batch in self.images:
-            size += batch.numel() * batch.element_size()
-            held = [*held, batch] if size <= MOST_KEPT else []
+        yield from self._held
+        rest = iter(self.images) if self._rest is None else self._rest
+        for batch in rest:
+            if self._rest is not None:
+                self._held.append(batch)
+                if sum(one.numel() * one.element_size() for one in self._held) > MOST_KEPT:
+                    self._held, self._rest = [], None
             yield batch
-        self._held = held if size <= MOST_KEPT else None
 
 
 def first_images(images: Images, *, most: int = SHOWN) -> Tensor:
@@ -90,21 +97,6 @@ def measured(subject: Subject, config: Mapping[str, Any], *, thorough: bool = Tr
     heavy = {"inception", "own"} & set(config["metrics"]["extractors"])
     device = torch.device("cuda") if heavy and torch.cuda.is_available() else None
     return Yardstick.of(subject, config=config["metrics"], device=device, thorough=thorough)
-
-
-def distance_of(yardstick: Yardstick) -> Perceptual | FeatureDistance | None:
-    """By which images of a judgement look alike; None where it has no extractor."""
-    extractors = list((yardstick.extractors or {}).values())
-    channels, *sides = yardstick.reference.shape
-    return distance_at_hand(extractors, channels=channels, side=min(sides)) if extractors else None
-
-
-def perceptual_diversity(subject: Subject, fake: Images, yardstick: Yardstick) -> dict[str, Finding]:
-    """How unlike two synthetic images look to a network, beside real ones."""
-    distance = distance_of(yardstick)
-    if distance is None:
-        return {}
-    return {f"diversity_{short_name(distance)}": diversity_finding(subject.reference, fake, distance=distance)}
 
 
 def complete(facts: dict[str, Any]) -> dict[str, Any]:

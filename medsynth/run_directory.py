@@ -43,6 +43,23 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     return {key: value for name, inner in config.items() for key, value in flatten(inner, f"{prefix}{name}.").items()}
 
 
+def check_run(run: Path, *, key: str = "run") -> None:
+    """Raise UserError unless a folder is one that training made."""
+    if not (run / "config.yaml").exists():
+        raise UserError(f"{key}={run} is no run directory: it has no config.yaml")
+
+
+def names_of(runs: Sequence[Path]) -> dict[str, Path]:
+    """What each run is called: its folder, with as many of those above it as tell all runs apart."""
+    if len(runs) < 2:
+        raise UserError(f"runs=[{','.join(map(str, runs))}]: give two run directories or more; run=RUN judges one")
+    whole = [run.resolve().parts for run in runs]
+    if len(set(whole)) < len(whole):
+        raise UserError(f"runs=[{','.join(map(str, runs))}] names a run twice")
+    length = next(n for n in range(1, 1 + max(map(len, whole))) if len({parts[-n:] for parts in whole}) == len(whole))
+    return {"/".join(parts[-length:]): run for parts, run in zip(whole, runs, strict=True)}
+
+
 class RunDirectory:
     """One run's folder. Nothing is written before `create`, so that a refused command leaves nothing behind."""
 
@@ -82,10 +99,9 @@ class RunDirectory:
         from omegaconf.errors import OmegaConfBaseException
         from yaml import YAMLError
 
+        check_run(self.path)
         try:
             config = OmegaConf.to_container(OmegaConf.load(self.path / "config.yaml"), resolve=False)
-        except FileNotFoundError:
-            raise UserError(f"run={self.path} is no run directory: it has no config.yaml") from None
         except (YAMLError, OmegaConfBaseException, ValueError) as error:
             raise UserError(f"{self.path / 'config.yaml'} is damaged: {str(error).splitlines()[0]}") from None
         if not isinstance(config, dict):

@@ -69,6 +69,8 @@ def needed_attributes(model: Any, attributes: Attributes | None) -> list[str]:
     return needed
 
 
-def truncates(model: Any) -> bool:
-    """Does truncating latents change images? Not where the generator normalises them."""
-    return all(getattr(network, "truncates", True) for network in model.modules())
+def idle(truncation: Truncation, model: Any) -> bool:
+    """Does a truncation leave all images as they are? Scaling latents does where the generator brings them to one
+    length, but for scaling by 0, which leaves none."""
+    scales = truncation.mode == "psi" and truncation.threshold > 0
+    return scales and any(getattr(network, "normalises_latents", False) for network in model.modules())

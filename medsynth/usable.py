@@ -21,6 +21,8 @@ from medsynth.checkpoint import load_run
 from medsynth.data.pack import Pack
 from medsynth.errors import UserError, say
 from medsynth.metrics import quality
+from medsynth.metrics.bootstrap import mean_deviations, resample
+from medsynth.metrics.comparison import drawn_again
 from medsynth.metrics.entries import Finding
 from medsynth.metrics.halves import in_turn
 from medsynth.metrics.quality import Detector, load_detector, save_detector, train_detector
@@ -128,13 +130,13 @@ def scores_of(detector: Detector, batches: Images) -> Float[Tensor, " n"]:
     return torch.cat([detector.score(images[:, : detector.channels]) for images in batches])
 
 
-def usable_finding(detector: Detector, fake: Images) -> Finding:
+def usable_finding(detector: Detector, fake: Images, *, drawn: str = "synthetic") -> Finding:
     """The usable-image ratio of synthetic images, batches (b, d, h, w), beside what new real images would have.
 
     It counts images that are spoilt in a way the detector knows; smeared anatomy of the right grey levels may pass, and
     without an early checkpoint much of what an unfinished generator makes. So it is an upper bound, and stands beside
-    fidelity. Its entry also holds the detector's AUC and threshold, whether it knows early samples, and quantiles of
-    the scores.
+    fidelity. The interval draws synthetic images again, by the same detector; `drawn` names the draws. Its entry also
+    holds the detector's AUC and threshold, whether it knows early samples, and quantiles of the scores.
     """
     extra = {"auc": detector.auc, "threshold": detector.tail.threshold, "early": detector.early}
     if (reason := blindness(detector)) is not None:
@@ -142,4 +144,10 @@ def usable_finding(detector: Detector, fake: Images) -> Finding:
     scores = scores_of(detector, fake)
     quantiles = scores.double().quantile(torch.tensor(QUANTILES, dtype=torch.float64))
     spread = {f"{q:g}": value for q, value in zip(QUANTILES, quantiles.tolist(), strict=True)}
-    return Finding(detector.usable(scores), real=1 - detector.tail.expected, extra={**extra, "scores": spread})
+    found = Finding(detector.usable(scores), real=1 - detector.tail.expected, extra={**extra, "scores": spread})
+    try:
+        is_usable = (~detector.tail.holds(scores)).double()
+        moved = mean_deviations(is_usable, resample(range(len(scores)), name=drawn))
+    except Undefined:  # of one image
+        return found
+    return drawn_again(found, moved, least=0.0, most=1.0)

@@ -13,12 +13,14 @@ from composed import composed
 from markupsafe import escape
 from PIL import Image
 
-from medsynth.compare import names_of
 from medsynth.errors import UserError
 from medsynth.evaluate import evaluate
+from medsynth.metrics.quality import train_detector
 from medsynth.metrics.real import real_halves, real_sets
+from medsynth.run_directory import names_of
 from medsynth.subjects import load, run_subject
 
+A_RUN = {"real": None, "fake": None, "run": "nowhere"}
 CONFIG = composed("evaluate", "metrics.count=12", "usable=false", "path_pairs=16", "batch_size=8")
 
 
@@ -167,6 +169,29 @@ def test_a_folder_of_unseen_patients_calibrates_closeness(tmp_path):
         ({"usable": "perhaps"}, "usable=perhaps must be true or false"),
         ({"pairs": 2}, "pairs=2 must be true or false"),
         ({"truncations": ["a"]}, "truncations=a must be a number of at least 0"),
+        (
+            {"truncations": [2], "truncation_mode": "psi"},
+            "truncations=2 must be a factor from 0 to 1 with truncation_mode",
+        ),
+        ({"truncations": [0.5], "truncation_mode": "clip"}, "truncation_mode=clip is unknown; choices: resample, psi"),
+        ({"truncation_mode": "psi"}, r"truncation_mode=psi says how to truncate, and truncations=\[\] does not"),
+        ({"checkpoint": "best"}, r"checkpoint=best needs run=RUN or runs=\[A,B\]: folders have none"),
+        ({"data": {"root": "x"}}, r"data.root=x needs run=RUN or runs=\[A,B\]"),
+        (
+            {**A_RUN, "unseen": "x"},
+            "unseen=x needs real=DIR and fake=DIR: a run's unseen patients are those of its val",
+        ),
+        ({**A_RUN, "window": [0, 1]}, r"window=\[0, 1\] needs real=DIR and fake=DIR: a run's images are judged as"),
+        ({**A_RUN, "resolution": 32}, "resolution=32 needs real=DIR and fake=DIR"),
+        ({**A_RUN, "channels": 3}, "channels=3 needs real=DIR and fake=DIR"),
+        ({**A_RUN, "run": None, "runs": ["a", "b"], "channels": 3}, "channels=3 needs real=DIR and fake=DIR"),
+        ({**A_RUN, "run": None, "runs": ["a", "b"], "truncations": [0.5]}, r"truncations=\[0.5\] needs run=RUN"),
+        (
+            {**A_RUN, "run": None, "runs": ["a", "b"], "real_images": True},
+            "real_images=true needs run=RUN, or real=DIR",
+        ),
+        (A_RUN, "run=nowhere is no run directory: it has no config.yaml"),
+        ({**A_RUN, "run": None, "runs": ["a", "b"]}, "runs=a is no run directory: it has no config.yaml"),
         ({"resolution": 99_999}, "resolution=99999 must be at most 4096"),
         ({"real": 5, "fake": 6}, "real=5 is not a folder"),
         ({"path_pairs": -1}, "path_pairs=-1 must be a whole number of at least 0"),
@@ -176,7 +201,7 @@ def test_a_folder_of_unseen_patients_calibrates_closeness(tmp_path):
         ({"resolution": 8}, "resolution=8 must be a whole number of at least 16"),
         ({"batch_size": 0}, "batch_size=0 must be a whole number of at least 1"),
         ({"out": "/proc/nowhere"}, "out=/proc/nowhere cannot be made"),
-        ({"metrics": {"count": 0, "extractors": []}}, "metrics=none judges nothing"),
+        ({"metrics": {"count": 0, "extractors": []}}, r"metrics.count=0 \(metrics=none\) judges nothing"),
     ],
 )
 def test_a_mistake_is_answered_in_words(change, message, tmp_path):
@@ -184,8 +209,42 @@ def test_a_mistake_is_answered_in_words(change, message, tmp_path):
         evaluate({**folders(tmp_path), **change})
 
 
+@pytest.mark.parametrize(
+    ("extractor", "message"),
+    [
+        ({"own": {"file": "weights"}}, r"own.file=.*weights is no TorchScript file: .{1,160}; for weights alone set"),
+        ({"weights": "weights"}, r"metrics.extractor.weights=.*weights is not torch-fidelity's .*: .*Missing key\(s\)"),
+        ({"lpips": "weights"}, r"metrics.extractor.lpips=.*weights is not torchvision's alexnet.*: .*Missing key\(s\)"),
+    ],
+)
+def test_weights_of_something_else_are_one_line_and_leave_no_folder(extractor, message, tmp_path):
+    torch.save({"something": torch.zeros(1)}, tmp_path / "weights")
+    named = {"own": "own", "weights": "inception", "lpips": "random"}[next(iter(extractor))]
+    metrics = {**CONFIG["metrics"], "extractors": [named], "extractor": extractor}
+    config = folders(tmp_path, size=(32, 32)) | {"metrics": metrics, "out": str(tmp_path / "new" / "out")}
+    with pytest.raises(UserError, match=message) as found:
+        evaluate(config)
+    assert len(str(found.value).splitlines()) == 1
+    assert not (tmp_path / "new").exists()
+
+
+def test_lpips_without_weights_is_null_beside_the_distance_that_needs_none(run, tmp_path):
+    answer = evaluate(folders(tmp_path, size=(32, 32)))
+    found = answer["diversity_lpips_alex_12"]
+    assert found["value"] is None
+    assert "metrics.extractor.lpips=FILE" in found["reason"]
+    assert found["fill"].endswith("alexnet-owt-7be5be79.pth")
+    assert answer["diversity_random_12"]["value"] > 0
+    assert not [line for line in answer["warnings"] if "lpips" in line]
+    absent = {**CONFIG["metrics"], "extractor": {"lpips": "absent.pth"}}
+    run("trained")
+    answer = evaluate({**CONFIG, "run": str(tmp_path / "trained"), "metrics": absent})
+    assert "LPIPS needs 1 or 3 channels of 32 pixels" in answer["ppl_lpips_alex_12"]["reason"]
+    assert [line for line in answer["warnings"] if "lpips" in line]
+
+
 def test_a_single_image_cannot_be_judged(tmp_path):
-    with pytest.raises(UserError, match=r"fake=.* holds 1 images; judging needs at least 2"):
+    with pytest.raises(UserError, match=r"fake=.* holds 1 image; judging needs at least 2"):
         evaluate(folders(tmp_path, fake=1))
 
 
@@ -231,10 +290,11 @@ def test_a_run_is_asked_what_only_a_model_can_tell(run, tmp_path):
     assert 0 <= answer["membership_12"]["value"] <= 1
     assert answer["membership_12"]["n_unseen"] > 0
     assert answer["ppl_random_12"]["value"] > 0
+    assert answer["ppl_random_12"]["n_fake"] == 32
     assert answer["diversity_random_12"]["real_against_real"] > 0
     assert "a quality detector needs" in answer["usable_12"]["reason"]  # of 60 tiny images
     whole, half = answer["truncation"]["rows"]
-    assert (whole["truncation"], half["truncation"]) == (None, 0.5)
+    assert (whole["truncation"], half["truncation"], half["mode"]) == (None, 0.5, "resample")
     assert whole["frechet"] == pytest.approx(answer["frechet_random_12"]["value"])
     assert half["frechet"] != whole["frechet"]
     page = (tmp_path / "trained" / "evaluation" / "report.html").read_text()
@@ -250,6 +310,12 @@ def test_runs_of_one_set_of_images_are_compared(run, tmp_path, capsys):
     assert list(answer["runs"]) == ["a", "b"]
     assert answer["runs"]["a"]["swd_12"] == alone[0]["swd_12"]
     assert answer["runs"]["b"]["swd_12"]["value"] == alone[1]["swd_12"]["value"]
+    for key in ("membership_12", "ppl_random_12", "diversity_random_12"):
+        assert answer["runs"]["a"][key] == alone[0][key]
+        assert answer["runs"]["b"][key]["value"] == alone[1][key]["value"]
+        assert answer["differences"][key][0]["value"] == alone[0][key]["value"] - alone[1][key]["value"]
+    assert answer["differences"]["ppl_random_12"][0]["interval"] is not None
+    assert answer["differences"]["membership_12"][0]["interval"] is None
     (row,) = answer["differences"]["swd_12"]
     assert row["value"] == alone[0]["swd_12"]["value"] - alone[1]["swd_12"]["value"]
     assert row["interval"][0] <= row["value"] <= row["interval"][1]
@@ -260,6 +326,26 @@ def test_runs_of_one_set_of_images_are_compared(run, tmp_path, capsys):
     told = capsys.readouterr().err
     for line in answer["warnings"]:
         assert f"warning: {line}\n" in told
+
+
+def test_compared_runs_meet_one_quality_detector(run, tmp_path, monkeypatch):
+    from medsynth import findings
+
+    asked = []
+    images = torch.rand(20, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    detector = replace(train_detector(images, images, steps=2), auc=0.9)
+    monkeypatch.setattr(findings, "detector_of", lambda runs, pack: asked.append(runs) or detector)
+    run("a")
+    run("b", "seed=1")
+    runs = [tmp_path / name for name in "ab"]
+    answer = evaluate({**CONFIG, "runs": [str(path) for path in runs], "usable": True})
+    assert asked == [runs]
+    assert all(0 <= answer["runs"][name]["usable_12"]["value"] <= 1 for name in "ab")
+    (row,) = answer["differences"]["usable_12"]
+    assert row["interval"][0] <= row["value"] <= row["interval"][1]
+    page = (tmp_path / "comparison" / "comparison.html").read_text()
+    assert "Usable images" in page
+    assert "Membership by the critic" in page
 
 
 def test_runs_of_one_name_are_told_apart_by_their_folders():
@@ -323,3 +409,31 @@ def test_a_run_whose_images_have_moved_says_where_they_were(run, tmp_path):
     with pytest.raises(UserError, match=r"images"):
         evaluate(config)
     assert evaluate({**config, "data": {"root": str(tmp_path / "moved")}})["swd_12"]["value"] > 0
+
+
+def test_mirrored_copies_are_not_denied_where_nobody_looked_for_them(tmp_path):
+    evaluate(folders(tmp_path))
+    page = (tmp_path / "fake-evaluation" / "report.html").read_text()
+    assert "No exact copy of one of 30 training images; mirrored or recoloured ones were not looked for" in page
+    assert "other single images, whose patients nobody knows" in page
+
+
+def test_a_folder_against_itself_is_all_copies_whatever_is_called_unseen(tmp_path, capsys):
+    config = folders(tmp_path)
+    same = dict.fromkeys(("real", "fake", "unseen"), config["real"])
+    evaluate({**config, **same, "out": str(tmp_path / "out")})
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "12 of 12 synthetic images copy one of 30 training images" in page
+    assert "Do not share these images" in page
+    assert "30 of 30 unseen images are among the training images too" in capsys.readouterr().err
+
+
+def test_a_denoiser_is_no_leak(tmp_path):
+    config = folders(tmp_path)
+    for path in (tmp_path / "real" / "Cyst").glob("*.png"):
+        shutil.copy(path, tmp_path / "fake" / "synthetic" / path.name)
+    shutil.move(tmp_path / "fake" / "synthetic", tmp_path / "fake" / "Cyst")
+    evaluate({**config, "pairs": True})
+    page = (tmp_path / "fake-evaluation" / "report.html").read_text()
+    assert "Do not share" not in page
+    assert "Of 30 pairs: mean absolute error 0" in page

@@ -26,11 +26,10 @@ class Model(SynthesisModule):
 
     latent_dim = 4
 
-    def __init__(self, judge: Any = None, *, truncates: bool = True) -> None:
+    def __init__(self, judge: Any = None, *, normalises: bool = False) -> None:
         super().__init__()
         self.judge, self.part = judge, torch.nn.Identity()
-        if not truncates:
-            self.part.truncates = False
+        self.part.normalises_latents = normalises
 
     def players(self) -> Any:
         return {}
@@ -62,9 +61,9 @@ class MemoryPack:
         return torch.cat([image, -torch.ones_like(image)], dim=1) if self.mask_channel else image
 
 
-def loaded(judge: Any = None, *, content: str = "abc", truncates: bool = True) -> LoadedRun:
+def loaded(judge: Any = None, *, content: str = "abc", normalises: bool = False) -> LoadedRun:
     return LoadedRun(
-        model=Model(judge, truncates=truncates),
+        model=Model(judge, normalises=normalises),
         config={},
         checkpoint=Path("last.ckpt"),
         images_seen=0,
@@ -155,10 +154,12 @@ def spread(images: Any) -> dict[str, Any]:
 
 
 def test_a_sweep_begins_without_truncation_and_says_what_each_one_gives():
-    found = truncation_sweep(loaded(), spread, (1.0, 0.5, 0.0), count=12, seed=1)
+    found = truncation_sweep(loaded(), spread, (1.0, 0.5, 0.0), count=12, seed=1, mode="psi")
     assert found.reason is None
-    assert [(row["truncation"], row["mode"]) for row in found.rows] == [(None, None), (0.5, "psi"), (0.0, "psi")]
-    assert found.rows[0]["frechet"] > found.rows[1]["frechet"] > found.rows[2]["frechet"] == 0
+    steps = [(row["truncation"], row["mode"]) for row in found.rows]
+    assert steps == [(None, None), (1.0, "psi"), (0.5, "psi"), (0.0, "psi")]
+    plain, same, half, none = (row["frechet"] for row in found.rows)
+    assert plain == same > half > none == 0
     assert {key: found.rows[0][key] for key in ("kid", "precision", "recall", "ms_ssim")} == {
         "kid": None,
         "precision": None,
@@ -167,19 +168,20 @@ def test_a_sweep_begins_without_truncation_and_says_what_each_one_gives():
     }
 
 
-def test_resampling_keeps_a_threshold_of_one():
-    found = truncation_sweep(loaded(), spread, (1.0,), count=12, mode="resample")
-    assert [row["truncation"] for row in found.rows] == [None, 1.0]
+def test_a_sweep_resamples_as_generate_does_where_nobody_says():
+    found = truncation_sweep(loaded(), spread, (1.0,), count=12)
+    assert [(row["truncation"], row["mode"]) for row in found.rows] == [(None, None), (1.0, "resample")]
     assert found.rows[0]["frechet"] > found.rows[1]["frechet"]
     with pytest.raises(UserError, match="truncation=0 must be a number of at least"):
-        truncation_sweep(loaded(), spread, (0,), count=12, mode="resample")
+        truncation_sweep(loaded(), spread, (0,), count=12)
 
 
 def test_a_generator_that_normalises_latents_gives_no_rows_but_a_reason():
-    found = truncation_sweep(loaded(truncates=False), spread, count=12)
+    found = truncation_sweep(loaded(normalises=True), spread, (0.5,), count=12, mode="psi")
     assert found.rows == []
     assert found.reason is not None
-    assert "normalises latents" in found.reason
+    assert "brings latents to one length" in found.reason
+    assert len(truncation_sweep(loaded(normalises=True), spread, (0.5,), count=12).rows) == 2
 
 
 def test_a_yardstick_judges_a_sweep_of_a_run(run: Any):

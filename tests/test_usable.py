@@ -146,6 +146,8 @@ def test_the_usable_ratio_stands_beside_that_of_real_images_and_ignores_masks(de
     found = usable_finding(detector, fake.split(16))
     assert found.value == 0.75
     assert found.real == 0.95
+    assert found.interval is not None
+    assert 0.5 < found.interval[0] < 0.75 < found.interval[1] < 0.95
     assert found.extra["auc"] == detector.auc
     assert found.extra["early"] is True
     assert list(found.extra["scores"]) == ["0.05", "0.25", "0.5", "0.75", "0.95"]

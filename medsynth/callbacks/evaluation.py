@@ -34,13 +34,13 @@ class Evaluation(Callback):
     """
 
     def __init__(self, pack: Pack, metrics: dict[str, Any], checkpoints: Checkpoints, *, every: int, seed: int) -> None:
-        asked = settings(metrics).count
-        count = min(asked, len(real_halves(pack, count=asked)[0])) if asked else 0
-        if count < asked and every:
-            say(f"metrics.count={asked:,}, but half of the training images are {count:,}: figures carry that number")
-        self.pack, self.metrics, self.checkpoints = pack, {**metrics, "count": count}, checkpoints
-        self.settings = settings(self.metrics)
-        self.every, self.seed = every if self.settings.count else 0, seed
+        self.settings = settings(metrics)
+        asked = self.settings.count
+        self.count = min(asked, len(real_halves(pack, count=asked)[0])) if asked else 0
+        if self.count < asked and every:
+            say(f"metrics.count={asked:,}, but half of the training images are {self.count:,}: figures are of these")
+        self.pack, self.metrics, self.checkpoints = pack, metrics, checkpoints
+        self.every, self.seed = every if self.count else 0, seed
         self.attributes = Attributes.of(pack)
         self._yardstick: Yardstick | None = None
 
@@ -80,7 +80,7 @@ class Evaluation(Callback):
     def _judge(self, trainer: Trainer, module: SynthesisModule) -> dict[str, Any] | None:
         """Judge images of which every rank makes and measures its part; the judgement is rank 0's."""
         self._yardstick = real = self._yardstick or self._real_side(trainer, module)
-        first, last = share_of(self.settings.count, rank=trainer.global_rank, ranks=trainer.world_size)
+        first, last = share_of(self.count, rank=trainer.global_rank, ranks=trainer.world_size)
         measured = real.measure(self._images(module, first=first, n=last - first), first=first)
         if trainer.world_size > 1:
             parts: list[Any] = [None] * trainer.world_size

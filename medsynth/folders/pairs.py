@@ -157,4 +157,5 @@ def _finding(
     values: Float[Tensor, " n"], groups: ndarray, bounds: tuple[float, float], facts: Mapping[str, Any]
 ) -> Finding:
     mean, interval = mean_and_interval(values, groups, least=bounds[0], most=bounds[1])
-    return Finding(mean, interval=interval, extra={"pairs": int((~values.isnan()).sum()), **facts})
+    pairs = int((~values.isnan()).sum())
+    return Finding(mean, interval=interval, counts=(pairs, pairs), extra={"pairs": pairs, **facts})

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
 
-from medsynth.errors import UserError
+from medsynth.errors import UserError, counted
 from medsynth.folders.reader import EMPTY, Batches, Reader, readable
 from medsynth.folders.views import LEAST, Found, View, check_alike, common_side, find
 from medsynth.folders.window import Scale, choose_scale
@@ -74,7 +74,8 @@ def open_sides(
         notes += [f"{key}: {line}" for line in rejected]
         if len(views) < LEAST:
             why = f" ({rejected[0]})" if rejected else ""
-            raise UserError(f"{key}={one.root} holds {len(views)} readable images; judging needs at least {LEAST}{why}")
+            held = counted(len(views), "readable image")
+            raise UserError(f"{key}={one.root} holds {held}; judging needs at least {LEAST}{why}")
         found[key] = replace(one, views=views)
     return Sides(found["real"], found["fake"], found.get("unseen"), scale, reader, notes + told)
 
@@ -171,7 +172,12 @@ def _patients(sides: Sides, reference: Sequence[View], unseen: Sequence[View] | 
     def groups(views: Sequence[View] | None, side: Found | None) -> ndarray | None:
         return np.array([view.group for view in views]) if views and side and side.grouped else None
 
-    return Patients(groups(reference, sides.real), groups(sides.real.views, sides.real), groups(unseen, sides.unseen))
+    return Patients(
+        groups(reference, sides.real),
+        groups(sides.real.views, sides.real),
+        groups(unseen, sides.unseen),
+        stands_for="patients" if sides.real.patients else "volumes",
+    )
 
 
 def _of_patients(real: Found) -> str:
@@ -253,7 +259,9 @@ def _readable(found: Found, reader: Reader, scale: Scale, *, with_blanks: bool) 
         good, blank, rejected = known["good"].tolist(), known["blank"].tolist(), []
     sizes = Counter(view.group for view in found.views)
     empty = set() if with_blanks else {i for i in blank if sizes[found.views[i].group] > 1}
-    told = [f"{len(empty):,} slices of volumes and series show next to nothing and are not judged"] if empty else []
+    told = (
+        [f"next to nothing shows on {counted(len(empty), 'slice')} of volumes and series: not judged"] if empty else []
+    )
     return [found.views[i] for i in good if i not in empty], rejected + told
 
 

@@ -14,7 +14,7 @@ from medsynth.data.sources.dicom_series import Series, Shot
 from medsynth.data.sources.nifti import MASK
 from medsynth.data.sources.source import is_image, last_number, walk_files, without_masks
 from medsynth.data.volume import PLANES, Upright, ending, open_volume, stem
-from medsynth.errors import UserError
+from medsynth.errors import UserError, counted
 
 DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
 MASKED = ("_seg", "_mask")  # behind the name of a volume: its labels; the last one counts
@@ -98,7 +98,9 @@ def find(key: str, root: Path) -> Found:
     found = READERS[kind](key, root, paths)
     if len(found.views) < LEAST:
         told = f" ({found.notes[0]})" if found.notes else ""
-        raise UserError(f"{key}={root} holds {len(found.views)} images; judging needs at least {LEAST}{told}")
+        raise UserError(
+            f"{key}={root} holds {counted(len(found.views), 'image')}; judging needs at least {LEAST}{told}"
+        )
     return found
 
 

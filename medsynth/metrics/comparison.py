@@ -21,7 +21,7 @@ from medsynth.metrics.measurement import Measurement
 from medsynth.metrics.ms_ssim import betas_for
 from medsynth.metrics.prdc import NAMES, neighbour_deviations, neighbours
 from medsynth.metrics.sliced_bootstrap import sliced_deviations
-from medsynth.metrics.sliced_wasserstein import pyramid_distance
+from medsynth.metrics.sliced_wasserstein import equally_many, pyramid_distance
 from medsynth.metrics.spectrum import spectrum, spectrum_deviations, spectrum_distance
 from medsynth.metrics.undefined import Undefined
 
@@ -102,25 +102,26 @@ def _class_score(extractor: Extractor, features: Tensor) -> ClassifierScore | No
 
 
 def against_unseen(reference: Measurement, unseen: Measurement, fake: Measurement) -> dict[str, dict[str, Any]]:
-    """How far synthetic images are from unseen patients', and how far training images are, at equal counts.
+    """Every distance of synthetic images from unseen patients', and of training images from them, at equal counts.
 
     A generator that knows its training patients alone comes closer to them than to new ones.
 
     Returns:
-        By name of the metric: `value`, `real` (of the training images) and `n`, the images a side.
+        By name of the metric: `value`, `real` (of the training images), `n`, the images a side, and the `levels` of a
+        metric that has any. Metrics that cannot be computed are left out.
     """
     n = min(reference.count, unseen.count, fake.count)
+    real, others, synthetic = (side.first(n) for side in (reference, unseen, fake))
+    of_real = distances(others, real)
     found: dict[str, dict[str, Any]] = {}
-    for name in reference.extractors if n > 1 else ():
-        real, others, synthetic = (side.features(name)[:n] for side in (reference, unseen, fake))
-        for kind, measure in (("frechet", frechet_of_features), ("kid", _kernel_value)):
-            value, of_real = measure(others, synthetic), measure(others, real)
-            found[names_of(name)[kind]] = {"value": value, "real": of_real, "n": n}
+    for name, finding in distances(others, synthetic).items():
+        beside = of_real[name]
+        if finding.value is not None:
+            found[name] = {"value": finding.value, "real": beside.value, "n": n}
+        if finding.levels and beside.levels:
+            levels = {side: {"value": part, "real": beside.levels[side]} for side, part in finding.levels.items()}
+            found[name]["levels"] = levels
     return found
-
-
-def _kernel_value(first: Tensor, second: Tensor) -> float:
-    return kernel_distance(first, second).mean
 
 
 def _of_features(first: Measurement, second: Measurement, name: str, drawn: Draws) -> dict[str, Finding]:
@@ -169,7 +170,7 @@ def _manifold(real: Tensor, fake: Tensor, drawn: Draws) -> dict[str, Finding]:
 
 
 def _sliced(first: Measurement, second: Measurement, drawn: Draws) -> Finding:
-    patches = first.patches(), second.patches()
+    patches = equally_many(first.patches(), second.patches())
     levels = pyramid_distance(*patches)
     value = sum(levels) / len(levels)
     named = {str(side): level for side, level in zip(first.sides(), levels, strict=True)}

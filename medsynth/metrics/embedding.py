@@ -13,6 +13,7 @@ from medsynth.metrics.frechet import Moments
 
 CELLS = 64  # of a density's grid, each way
 SPREAD = 0.15  # of the points' range, added around them so that densities fall to about 0 within the grid
+MOST_LOST = 0.5  # of the mass 1 of a density on its grid, which has 0.98 to 1.02 where the grid is fine enough
 MOST_POINTS = 2000  # that a density is made from: bounds time
 
 
@@ -100,25 +101,33 @@ def density(points: Float[Tensor, "n 2"], where: Frame) -> Float[ndarray, "cells
     """Gaussian kernel density estimate on a frame's grid, rows along y; it sums to about 1 / the area of a cell.
 
     Bandwidth by the rule of Scott 1992, n^(-1/6) times the covariance of the points; of more than 2,000 points the
-    first 2,000. None when the points lie on a line or are fewer than 3, and so have no density.
+    first 2,000. None when the points lie on a line or are fewer than 3, and so have no density, and when they are so
+    close that it falls between the points of the grid.
     """
     chosen = points[:MOST_POINTS].cpu().double().numpy().T  # (2, n)
     if chosen.shape[1] < 3 or np.linalg.cond(np.cov(chosen)) > 1e12:
         return None
     from scipy.stats import gaussian_kde
 
-    x, y = np.meshgrid(*where.axes())
-    return gaussian_kde(chosen)(np.stack([x.ravel(), y.ravel()])).reshape(x.shape)
+    across, up = where.axes()
+    x, y = np.meshgrid(across, up)
+    found = gaussian_kde(chosen)(np.stack([x.ravel(), y.ravel()])).reshape(x.shape)
+    return _held(found, (across[1] - across[0]) * (up[1] - up[0]))
 
 
 def line_density(values: Float[Tensor, " n"], low: float, high: float) -> Float[ndarray, " cells"] | None:
-    """The same for numbers, at CELLS places from `low` to `high`; None when all are equal or there is one."""
+    """The same for numbers, at CELLS places from `low` to `high`; None when all are nearly equal, or there is one."""
     chosen = values[:MOST_POINTS].cpu().double().numpy()
     if len(chosen) < 2 or not chosen.std() > 1e-12 * (1 + abs(chosen).max()):
         return None
     from scipy.stats import gaussian_kde
 
-    return gaussian_kde(chosen)(np.linspace(low, high, CELLS))
+    return _held(gaussian_kde(chosen)(np.linspace(low, high, CELLS)), (high - low) / (CELLS - 1))
+
+
+def _held(values: ndarray, cell: float) -> ndarray | None:
+    """The densities if the grid holds their mass, which it does not of peaks much narrower than a cell."""
+    return values if abs(values.sum() * cell - 1) < MOST_LOST else None
 
 
 def overlap(first: Float[ndarray, "*cells"], second: Float[ndarray, "*cells"]) -> float:

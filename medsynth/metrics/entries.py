@@ -18,6 +18,8 @@ class Finding:
     deviations: of the draws behind the interval, from their mean: they compare two sets judged by the same real images.
     levels: parts of the value by name (pyramid levels), of which `real_levels` is the real-against-real counterpart.
     resize: how images reached the extractor; None without one. extractor: its name and sha256.
+    counts: real and synthetic images behind the value where `metrics.count` does not decide that, as of pairs of one
+        name; None: those of the whole judgement.
     extra: further facts of this metric.
     """
 
@@ -28,6 +30,7 @@ class Finding:
     reason: str | None = None
     resize: str | None = None
     extractor: Mapping[str, str] | None = None
+    counts: tuple[int, int] | None = None
     levels: Mapping[str, float] | None = None
     real_levels: Mapping[str, float] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -48,8 +51,12 @@ def metric_key(name: str, count: int) -> str:
 
 
 def entry(finding: Finding, *, n_real: int, n_fake: int, real_split: str) -> dict[str, Any]:
-    """What metrics.json holds of a metric; `ratio` is value over real-against-real, null unless both are positive."""
+    """What metrics.json holds of a metric; `ratio` is value over real-against-real, null unless both are positive.
+
+    n_real, n_fake: images of the whole judgement.
+    """
     value, real = finding.value, finding.real
+    n_real, n_fake = finding.counts or (n_real, n_fake)
     both = value is not None and real is not None and value >= 0 and real > 0
     made: dict[str, Any] = {
         "value": value,

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from medsynth.errors import UserError, say
+from medsynth.errors import UserError, in_short, say
 from medsynth.metrics.features import Extractor, MissingWeights
 
 FILE = "weights-inception-2015-12-05-6726825d.pth"  # torch-fidelity's conversion of the TensorFlow weights
@@ -116,5 +116,5 @@ def _network(path: Path) -> torch.nn.Module:
         clean.seek(0)
         return FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=clean)
     except (RuntimeError, TypeError, AttributeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"metrics.extractor.weights={path} is not torch-fidelity's {FILE}: {first}") from error
+        reason = in_short(error)
+        raise UserError(f"metrics.extractor.weights={path} is not torch-fidelity's {FILE}: {reason}") from error

@@ -18,10 +18,10 @@ ROWS = 512  # vectors whose kernel is summed at once: fewer stay in the cache, b
 
 @dataclass(frozen=True)
 class KernelDistance:
-    """Mean and standard deviation over subsets; the deviation is 0 when one subset holds every image."""
+    """Mean and standard deviation over subsets; no deviation when one subset holds every image."""
 
     mean: float
-    deviation: float
+    deviation: float | None
     subset_size: int
 
 
@@ -83,7 +83,8 @@ def kernel_distance(real: Float[Tensor, "n d"], fake: Float[Tensor, "m d"], *, s
         [_squared_mmd(_subset(real, size, stream), _subset(fake, size, stream)) for _ in range(rounds)],
         dtype=torch.float64,
     )
-    return KernelDistance(values.mean().item(), values.std(correction=0).item(), size)
+    deviation = values.std(correction=0).item() if rounds > 1 else None
+    return KernelDistance(values.mean().item(), deviation, size)
 
 
 def kernel_deviations(

@@ -30,7 +30,7 @@ class Measurement:
 
     Args:
         name: of the set, for messages.
-        count: images taken at most; later ones are ignored. It also sets how many patches an image gives.
+        count: images taken at most; later ones are ignored.
         extractors: by name.
         like: another set: these images must have its size, and are no more than its images.
         device: where features are computed; None leaves images where they are.
@@ -57,7 +57,7 @@ class Measurement:
         self.shape: tuple[int, ...] = ()
         self.moments: dict[str, Moments] = {}
         self._features: dict[str, list[Tensor]] = {extractor: [] for extractor in extractors}
-        self._patches = PatchSample(count=count, first=first)
+        self._patches = PatchSample(first=first)
         self.similarity = Chain(ms_ssim)
         self._thumbnails: list[Tensor] = []
         self._profiles: list[Tensor] = []
@@ -100,6 +100,19 @@ class Measurement:
         self._profiles += later._profiles
         self.shape = self.shape or later.shape
         self.count += later.count
+
+    def first(self, count: int) -> "Measurement":
+        """The same of the first `count` images alone, 10,000 at most."""
+        if count >= self.count:
+            return self
+        made = Measurement(self.name, count=count, extractors=self.extractors, device=self.device)
+        made.count, made.shape = min(count, MOST_FEATURES), self.shape
+        made._features = {name: [self.features(name)[: made.count]] for name in self.extractors}
+        made.moments = {name: moments(*features) for name, features in made._features.items()}
+        made._patches = self._patches.first(made.count)
+        made.similarity = Chain(ms_ssim, self.similarity.values()[: made.count - 1])
+        made._thumbnails, made._profiles = [self.thumbnails()[: made.count]], [self.profiles()[: made.count]]
+        return made
 
     def __getstate__(self) -> dict[str, Any]:
         """What travels between ranks: all that was measured, and not the networks that measured it."""
@@ -149,8 +162,8 @@ class Measurement:
         """The first 10,000 feature vectors of an extractor."""
         return torch.cat(self._features[name])
 
-    def patches(self) -> list[Float[Tensor, "n c p"]]:
-        """Random patches of each pyramid level, finest first."""
+    def patches(self) -> list[Float[Tensor, "n each c p"]]:
+        """Random patches of each pyramid level, finest first, from each image equally many."""
         return self._patches.compute()
 
     def sides(self) -> list[int]:

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from medsynth.errors import UserError
+from medsynth.errors import UserError, in_short
 from medsynth.metrics.features import Extractor, MissingWeights, resize
 from medsynth.metrics.inception import file_sha256
 from medsynth.metrics.perceptual import DEVIATION, MEAN, Maps
@@ -209,7 +209,7 @@ def _torchscript(path: Path) -> nn.Module:
             return torch.jit.load(path, map_location="cpu")
     except (RuntimeError, ValueError, OSError) as error:
         raise UserError(
-            f"{KEY}.file={path} is no TorchScript file: {_first_line(error)}; for weights alone set "
+            f"{KEY}.file={path} is no TorchScript file: {in_short(error)}; for weights alone set "
             f"{KEY}.architecture=torchvision:NAME"
         ) from error
 
@@ -312,7 +312,7 @@ def _state(path: Path) -> dict[str, Tensor]:
     try:
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, TypeError, AttributeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        raise UserError(f"{KEY}.file={path} holds no weights that can be read safely: {_first_line(error)}") from error
+        raise UserError(f"{KEY}.file={path} holds no weights that can be read safely: {in_short(error)}") from error
     while isinstance(found, Mapping) and (inner := next((k for k in WHOLE if isinstance(found.get(k), Mapping)), None)):
         found = found[inner]
     tensors = {str(k): v for k, v in found.items() if isinstance(v, Tensor)} if isinstance(found, Mapping) else {}
@@ -338,10 +338,6 @@ def _by_channel(chosen: OwnSettings, key: str) -> tuple[float, ...]:
 
 def _brief(values: Tensor) -> str:
     return "/".join(f"{value:.4g}" for value in dict.fromkeys(values.tolist()))
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _last_line(error: BaseException) -> str:

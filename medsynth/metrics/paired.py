@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
@@ -11,7 +10,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from medsynth.errors import UserError
-from medsynth.metrics.bootstrap import centred, interval, resample
+from medsynth.metrics.bootstrap import interval, mean_deviations, resample
 from medsynth.metrics.ms_ssim import K1, K2, SIGMA, WINDOW, ms_ssim
 from medsynth.metrics.undefined import Undefined
 
@@ -119,6 +118,9 @@ def mean_and_interval(
 ) -> tuple[float, tuple[float, float] | None]:
     """The mean of one figure a pair, and where it would lie with other patients, whose pairs are drawn together.
 
+    The interval of few patients is widened, see `medsynth.metrics.bootstrap.widening`: without that, one of 95 % held
+    the true mean 51 times of 100 with 2 patients and 83 times with 5.
+
     Args:
         values: nan for pairs that say nothing, which are left out; at least one is a number.
         groups: (n,) patient or volume of each pair.
@@ -128,17 +130,13 @@ def mean_and_interval(
         The mean and its 95 % interval; None for the interval where all pairs are of one group.
     """
     held = ~values.isnan()
-    mean = values[held].mean().item()
-    names, members = np.unique(groups[held.numpy()], return_inverse=True)
-    index = torch.from_numpy(members.reshape(-1).astype(np.int64))
-    sums, counts = torch.zeros(2, len(names), dtype=torch.float64)
-    sums.index_add_(0, index, values[held].double())
-    counts.index_add_(0, index, torch.ones(len(index), dtype=torch.float64))
+    known, its = values[held], groups[held.numpy()]
+    mean = known.mean().item()
     try:
-        drawn = resample(names, name="pairs").weights
+        moved = mean_deviations(known, resample(its, name="pairs"))
     except Undefined:
         return mean, None
-    return mean, interval(mean, centred((drawn @ sums) / (drawn @ counts)), least=least, most=most)
+    return mean, interval(mean, moved, least=least, most=most)
 
 
 def _check(first: Tensor, second: Tensor, bounds: tuple[float, float]) -> None:

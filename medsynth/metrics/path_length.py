@@ -12,6 +12,7 @@ from medsynth.attributes import Attributes
 from medsynth.batch import Request
 from medsynth.errors import UserError
 from medsynth.latent import generator
+from medsynth.metrics.bootstrap import SHARE, centred
 from medsynth.metrics.entries import Finding
 from medsynth.metrics.perceptual import FeatureDistance, Perceptual
 from medsynth.sampling import needed_attributes
@@ -31,11 +32,13 @@ Distance = Callable[[Float[Tensor, "_b _c _h _w"], Float[Tensor, "_b _c _h _w"]]
 class PathLength:
     """The mean of step lengths between their 1st and 99th percentile, and where it would lie for other latents.
 
-    interval: 95 % of bootstrap draws of the steps. pairs: of latents. steps: each one's length, float64.
+    interval: 95 % of bootstrap draws of the steps. deviations: of these from their mean; of two generators with as many
+    pairs of one seed they are of the same latents. pairs: of latents. steps: each one's length, float64.
     """
 
     value: float
     interval: tuple[float, float]
+    deviations: Float[Tensor, " rounds"]
     pairs: int
     steps: Float[Tensor, " n"]
 
@@ -82,7 +85,8 @@ def path_length(
     steps = torch.cat(found)[:pairs]
     if not bool(steps.isfinite().all()):
         raise UserError(f"{int((~steps.isfinite()).sum())} of {pairs} steps of the path length are NaN or infinite")
-    return PathLength(trimmed_mean(steps).item(), path_length_interval(steps, seed=seed), pairs, steps)
+    drawn = _drawn_lengths(steps, seed=seed)
+    return PathLength(trimmed_mean(steps).item(), _central(drawn), centred(drawn), pairs, steps)
 
 
 def slerp(first: Float[Tensor, "b d"], second: Float[Tensor, "b d"], t: Float[Tensor, "b 1"]) -> Float[Tensor, "b d"]:
@@ -108,15 +112,23 @@ def trimmed_mean(steps: Float[Tensor, "*rounds n"]) -> Float[Tensor, "*rounds"]:
     return ordered[..., low : n - low].mean(dim=-1)
 
 
-def path_length_interval(steps: Float[Tensor, " n"], *, share: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """The central `share` of the trimmed mean over 1,000 bootstrap draws of the steps (Efron 1979)."""
+def path_length_interval(steps: Float[Tensor, " n"], *, seed: int = 0) -> tuple[float, float]:
+    """The central 95 % of the trimmed mean over 1,000 bootstrap draws of the steps (Efron 1979)."""
+    return _central(_drawn_lengths(steps, seed=seed))
+
+
+def _drawn_lengths(steps: Float[Tensor, " n"], *, seed: int) -> Float[Tensor, " rounds"]:
     stream, n = generator(seed, "path length interval"), len(steps)
     rounds = max(1, DRAWN_AT_ONCE // n)
     means = [
         trimmed_mean(steps[torch.randint(n, (min(rounds, ROUNDS - done), n), generator=stream)])
         for done in range(0, ROUNDS, rounds)
     ]
-    low, high = torch.cat(means).quantile(steps.new_tensor([(1 - share) / 2, (1 + share) / 2])).tolist()
+    return torch.cat(means)
+
+
+def _central(drawn: Float[Tensor, " rounds"]) -> tuple[float, float]:
+    low, high = drawn.quantile(drawn.new_tensor([(1 - SHARE) / 2, (1 + SHARE) / 2])).tolist()
     return low, high
 
 
@@ -163,9 +175,16 @@ def path_length_finding(
             seed=seed,
         )
     except UserError as error:
-        return Finding(None, reason=str(error))
+        return Finding(None, reason=str(error), counts=(0, 2 * pairs))
     extra = {"pairs": pairs, "distance": distance.name, "sha256": distance.sha256}
-    return Finding(found.value, interval=found.interval, resize=distance.resize, extra=extra)
+    return Finding(
+        found.value,
+        interval=found.interval,
+        deviations=found.deviations,
+        counts=(0, 2 * pairs),
+        resize=distance.resize,
+        extra=extra,
+    )
 
 
 def _drawn(seed: int, first: int, dim: int) -> tuple[Tensor, Tensor, Tensor]:

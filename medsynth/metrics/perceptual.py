@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from medsynth.errors import UserError
+from medsynth.errors import UserError, in_short
 from medsynth.metrics.bootstrap import chain_deviations, interval
 from medsynth.metrics.chain import Chain
 from medsynth.metrics.entries import Finding
@@ -33,6 +33,7 @@ LPIPS_FILES = {
     "vgg": "vgg16-397923af.pth",
     "squeeze": "squeezenet1_1-b8a52dc0.pth",
 }  # of torchvision, named after the beginning of their sha256
+KEY = "metrics.extractor.lpips"
 LPIPS_SIDE = 32  # pixels, below which nothing is left for AlexNet's deeper layers
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, for values in [0, 1]
 
@@ -126,20 +127,32 @@ def short_name(distance: Perceptual | FeatureDistance) -> str:
     return distance.name.removeprefix("perceptual_").removeprefix("features_")
 
 
-def distance_at_hand(
-    extractors: Sequence[Extractor], *, channels: int, side: int, lpips: Path | None = None
-) -> Perceptual | FeatureDistance:
-    """LPIPS on AlexNet where its weights are at hand and images suit it, else the distance of the first extractor.
+def distances_at_hand(
+    extractors: Sequence[Extractor], *, channels: int, side: int, lpips: str | None = None
+) -> dict[str, Perceptual | FeatureDistance | Finding]:
+    """By short name: the distance of the first extractor, if there is one, and the published LPIPS on AlexNet.
 
     Args:
-        extractors: at least one.
-        channels, side: of the images: LPIPS takes 1 or 3 channels, and AlexNet at least 32 pixels.
-        lpips: torchvision's weights; None looks for `alexnet-owt-7be5be79.pth` beside those of Inception in the cache.
+        channels, side: of the images.
+        lpips: torchvision's weights of AlexNet; None looks for `alexnet-owt-7be5be79.pth` beside those of Inception in
+            the cache folder.
+
+    Returns a finding without a value, for a reason, in the place of LPIPS where that cannot be had. Raises UserError
+    for a file of something else.
     """
-    weights = lpips or cached_weights().with_name(LPIPS_FILES["alex"])
-    if weights.is_file() and channels in (1, 3) and side >= LPIPS_SIDE:
-        return load_lpips(network="alex", weights=weights)
-    return distance_of(extractors[0])
+    found: dict[str, Perceptual | FeatureDistance | Finding] = {}
+    if extractors:
+        first = distance_of(extractors[0])
+        found[short_name(first)] = first
+    if channels not in (1, 3) or side < LPIPS_SIDE:
+        reason = f"LPIPS needs 1 or 3 channels of {LPIPS_SIDE} pixels a side; these images have {channels} of {side}"
+        return found | {"lpips_alex": Finding(None, reason=reason)}
+    weights = Path(lpips).expanduser() if lpips else cached_weights().with_name(LPIPS_FILES["alex"])
+    try:
+        published = load_lpips(network="alex", weights=weights)
+    except MissingWeights as missing:
+        return found | {"lpips_alex": Finding(None, reason=missing.reason, extra={"fill": missing.fill})}
+    return found | {short_name(published): published}
 
 
 @dataclass(frozen=True)
@@ -200,13 +213,13 @@ def load_lpips(*, network: str, weights: Path, linear: Path | None = None) -> Pe
 
     Raises:
         MissingWeights: `weights` does not exist.
-        UserError: an unknown network, or a file of something else.
+        UserError: a file of something else.
     """
     if network not in LPIPS_LAYERS:
-        raise UserError(f"metrics.lpips.network={network} is unknown; choices: {', '.join(LPIPS_LAYERS)}")
+        raise ValueError(f"LPIPS knows no network {network}; choices: {', '.join(LPIPS_LAYERS)}")
     file = LPIPS_FILES[network]
     if not weights.is_file():
-        reason = f"no LPIPS network at {weights}: put torchvision's {file} there"
+        reason = f"no LPIPS weights at {weights}: put torchvision's {file} there, or set {KEY}=FILE"
         raise MissingWeights(reason, fill=str(weights))
     features = _features(network, weights)
     sha256 = file_sha256(weights)
@@ -230,8 +243,7 @@ def _features(network: str, path: Path) -> nn.Sequential:
     try:
         features.load_state_dict(own, assign=True)
     except RuntimeError as error:
-        first = str(error).splitlines()[-1].strip()
-        raise UserError(f"{path} is not torchvision's {LPIPS_FILES[network]}: {first}") from error
+        raise UserError(f"{KEY}={path} is not torchvision's {LPIPS_FILES[network]}: {in_short(error)}") from error
     return features
 
 
@@ -256,8 +268,7 @@ def _tensors(path: Path) -> Mapping[str, Tensor]:
         if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
             raise TypeError("it holds no mapping of names to tensors")
     except (RuntimeError, TypeError, EOFError, KeyError, ValueError, OSError, pickle.UnpicklingError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} holds no weights: {first}") from error
+        raise UserError(f"{KEY}={path} holds no weights: {in_short(error)}") from error
     return state
 
 
@@ -269,12 +280,14 @@ def diversity_finding(
     fake: Iterable[Float[Tensor, "_b _c _h _w"]],
     *,
     distance: Perceptual | FeatureDistance,
+    drawn: str = "synthetic",
 ) -> Finding:
     """The diversity of synthetic images beside that of real ones at the same count, for the key
     `diversity_<short name of the distance>`: below the real figure they resemble each other too much.
 
     Args:
         real, fake: batches of images in random order, read once and not kept.
+        drawn: of what the draws behind the interval are named.
     """
     values = Chain.of(distance, fake).values()
     beside = Chain.of(distance, real).values()[: len(values)]
@@ -284,7 +297,7 @@ def diversity_finding(
     value = values.mean().item()
     deviations = around = None
     try:
-        deviations = chain_deviations(values, name="pairs")
+        deviations = chain_deviations(values, name=f"{drawn} pairs")
         around = interval(value, deviations, least=0.0)
     except Undefined:  # too few pairs for two blocks
         pass

@@ -1,10 +1,11 @@
 """Privacy: how many synthetic images are training images in disguise, and whether the critic gives patients away."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Num
+from jaxtyping import Bool, Float, Int, Num
 from numpy import ndarray
 from torch import Tensor
 
@@ -73,27 +74,40 @@ def duplicates(
     return Duplicates(
         rate=holds.double().mean().item(),
         expected=tail.expected,
-        normal=_normal_rates(unseen.distance, unseen_groups, percentile / 100, seed),
+        normal=normal_rates(unseen.distance, unseen_groups, percentile / 100, seed=seed),
         threshold=tail.threshold,
         flagged=order[holds[order]].tolist(),
         copies=order[certain[order]].tolist(),
     )
 
 
-def _normal_rates(
-    distance: Float[Tensor, " m"], groups: ndarray | None, share: float, seed: int
+def normal_rates(
+    distance: Float[Tensor, " m"], groups: ndarray | None, share: float, *, seed: int = 0
 ) -> tuple[float, float] | None:
-    """The central 95 % of the rate of half the patients by the threshold of the other half, over 200 divisions."""
-    members = np.arange(len(distance)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    """The central 95 % of the rate of half the patients by the threshold of the other half, over 200 divisions.
+
+    None with fewer than 4 patients; groups: of the distances, None: each is its own.
+    """
+    return _of_halves(
+        groups,
+        len(distance),
+        lambda first: low_tail(distance[first], share).share(distance[~first]),
+        seed=seed,
+    )
+
+
+def _of_halves(
+    groups: ndarray | None, n: int, figure: Callable[[Bool[Tensor, " n"]], float], *, seed: int
+) -> tuple[float, float] | None:
+    """The central 95 % of a figure of which images belong to one half of the patients, over 200 divisions."""
+    members = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
     count = int(members.max(initial=-1)) + 1
     if count < FEWEST:
         return None
     stream = np.random.default_rng(fold(seed, "duplicates"))
-    rates = []
-    for _ in range(DIVISIONS):
-        first = torch.from_numpy((stream.permutation(count) < count // 2)[members])
-        rates.append(low_tail(distance[first], share).share(distance[~first]))
-    low, high = np.quantile(rates, [0.025, 0.975])
+    divisions = (stream.permutation(count) < count // 2 for _ in range(DIVISIONS))
+    figures = [figure(torch.from_numpy(first[members])) for first in divisions]
+    low, high = np.quantile(figures, [0.025, 0.975])
     return float(low), float(high)
 
 
@@ -101,11 +115,16 @@ def _normal_rates(
 
 
 def authenticity(found: Nearest, train: Num[Tensor, "m d"], *, groups: ndarray | None = None) -> float:
-    """The share of images that are no noisy version of a training image, 0 to 1: higher is better, copies give 0.
+    """The share of images that are no noisy version of a training image, 0 to 1, see `authentic`."""
+    return authentic(found, train, groups=groups).double().mean().item()
+
+
+def authentic(found: Nearest, train: Num[Tensor, "m d"], *, groups: ndarray | None = None) -> Bool[Tensor, " n"]:
+    """Which images are no noisy version of a training image: copies are not.
 
     An image is authentic when its nearest training image lies farther from it than from that training image's own
     nearest training image (Alaa et al. 2022, arXiv:2102.08921). New real images do not reach 1: whether two points are
-    each other's nearest is chance, so independent ones give from 1/3 in one dimension to 1/2 in many. A value is
+    each other's nearest is chance, so independent ones give from 1/3 in one dimension to 1/2 in many. Their share is
     therefore read beside that of unseen patients.
 
     Args:
@@ -118,7 +137,15 @@ def authenticity(found: Nearest, train: Num[Tensor, "m d"], *, groups: ndarray |
     own = neighbour_distance(train, rows, groups=groups)[members]
     if bool(own.isinf().any()):
         raise Undefined("a training image has no other patient's to be compared with")
-    return (found.distance.double() > own).double().mean().item()
+    return found.distance.double() > own
+
+
+def normal_share(kept: Bool[Tensor, " m"], groups: ndarray | None, *, seed: int = 0) -> tuple[float, float] | None:
+    """The central 95 % of the share of half the patients' images, over 200 divisions of unseen patients into halves.
+
+    None with fewer than 4 patients; groups: of the images, None: each is its own.
+    """
+    return _of_halves(groups, len(kept), lambda first: kept[first].double().mean().item(), seed=seed)
 
 
 def neighbour_distance(

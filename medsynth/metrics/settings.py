@@ -22,12 +22,14 @@ class Weights:
 
     weights: Inception's file; None looks in the cache folder. download: may they be fetched?
     encoder: the file of an encoder; None takes the one that was trained on the pack at hand.
+    lpips: AlexNet's file for the published perceptual distance; None looks in the cache folder.
     own: a network of the user's.
     """
 
     weights: str | None = None
     download: bool = False
     encoder: str | None = None
+    lpips: str | None = None
     own: OwnSettings = field(default_factory=OwnSettings)
 
 
@@ -71,8 +73,9 @@ def _weights(config: dict[str, Any]) -> Weights:
     if not isinstance(config.get("download", False), bool):
         raise UserError(f"metrics.extractor.download={config['download']} must be true or false")
     own = own_settings(dict(config.pop("own", None) or {}))
-    if not isinstance(config.get("encoder"), str | None):
-        raise UserError(f"metrics.extractor.encoder={config['encoder']} must be a file, or null")
+    for name in ("weights", "encoder", "lpips"):
+        if not isinstance(config.get(name), str | None):
+            raise UserError(f"metrics.extractor.{name}={config[name]} must be a file, or null")
     return Weights(**config, own=own)
 
 

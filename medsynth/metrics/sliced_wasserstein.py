@@ -13,7 +13,7 @@ PATCH = 7
 PATCHES_PER_IMAGE = 128
 DIRECTIONS, REPEATS = 128, 4  # all four as in Karras et al. 2018
 COARSEST = 16  # side of the last level, in pixels
-MOST_PATCHES = 65_536  # a level and set: bounds memory to 12.8 MB a channel
+MOST_PATCHES = 65_536  # a level and set: bounds memory to 12.8 MB a channel, and twice that while images pass by
 UNIT = 1e3  # the paper's tables are in thousandths
 
 
@@ -54,19 +54,18 @@ def _enlarge(images: Tensor, size: torch.Size) -> Tensor:
 class PatchSample:
     """Random 7 x 7 patches of every pyramid level of the images that pass by, float32 on the CPU.
 
-    Where patches lie depends on an image's number alone, never on how images were cut into batches.
+    Where patches lie depends on an image's number alone, never on how images were cut into batches. How many an image
+    gives depends on how many images there are: beyond 512 of them, the last patches of each are left out again.
 
     Args:
-        count: how many images are expected at most; above 512, fewer than 128 patches are taken from each.
         seed: of the places.
         first: number of the first image, on which its places depend, in a set that is measured in parts.
     """
 
-    def __init__(self, *, count: int, seed: int = 0, first: int = 0) -> None:
-        self.per_image = max(1, min(PATCHES_PER_IMAGE, MOST_PATCHES // max(1, count)))
-        self.seed = seed
-        self.seen = first
-        self.levels: list[list[Tensor]] = []
+    def __init__(self, *, seed: int = 0, first: int = 0) -> None:
+        self.seed, self.start = seed, first
+        self.count = 0
+        self.levels: list[list[Tensor]] = []  # of each level, batches (b, each, c, p)
         self.sides: list[int] = []
 
     def update(self, images: Float[Tensor, "b c h w"]) -> None:
@@ -75,11 +74,14 @@ class PatchSample:
         if not self.levels:
             self.levels = [[] for _ in pyramid]
             self.sides = [min(level.shape[-2:]) for level in pyramid]
-        numbers = range(self.seen, self.seen + len(images))
-        places = torch.stack([self._places(number, len(pyramid)) for number in numbers])  # (b, levels, patches, 2)
+        start = self.start + self.count
+        self.count += len(images)
+        found = [self._places(start + k, len(pyramid)) for k in range(len(images))]
+        places = torch.stack(found)  # (b, levels, each, 2)
         for kept, level, where in zip(self.levels, pyramid, places.unbind(dim=1), strict=True):
             kept.append(extract_patches(level, where))
-        self.seen += len(images)
+        if sum(len(part) * part.shape[1] for part in self.levels[0]) > 2 * MOST_PATCHES:
+            self.levels = [[self._first(kept, self.each)] for kept in self.levels]
 
     def append(self, later: "PatchSample") -> None:
         """The patches of images that follow these."""
@@ -87,25 +89,54 @@ class PatchSample:
             self.levels, self.sides = [[] for _ in later.levels], later.sides
         for kept, more in zip(self.levels, later.levels, strict=True):
             kept += more
-        self.seen = later.seen
+        self.count += later.count
 
-    def compute(self) -> list[Float[Tensor, "n c p"]]:
+    def first(self, count: int) -> "PatchSample":
+        """Those of the first `count` images."""
+        made = PatchSample(seed=self.seed, first=self.start)
+        made.count, made.sides = min(count, self.count), self.sides
+        made.levels = [[patches[:count]] for patches in self.compute()]
+        return made
+
+    @property
+    def each(self) -> int:
+        """How many patches an image of a set of so many gives at most."""
+        return max(1, min(PATCHES_PER_IMAGE, MOST_PATCHES // max(1, self.count)))
+
+    def compute(self) -> list[Float[Tensor, "n each c p"]]:
         """The patches of each level, finest first, in the order of the images."""
-        return [torch.cat(kept) for kept in self.levels]
+        return [self._first(kept, self.each) for kept in self.levels]
 
-    def _places(self, number: int, levels: int) -> Float[Tensor, "levels patches 2"]:
-        return torch.rand(levels, self.per_image, 2, generator=generator(self.seed, "patches", number))
+    @staticmethod
+    def _first(kept: list[Tensor], each: int) -> Tensor:
+        return torch.cat([part[:, :each] for part in kept])
+
+    def _places(self, number: int, levels: int) -> Float[Tensor, "levels each 2"]:
+        # The first places are the same however many are wanted.
+        stream = generator(self.seed, "patches", number)
+        return torch.rand(levels, PATCHES_PER_IMAGE, 2, generator=stream)[:, : self.each]
 
 
-def extract_patches(images: Float[Tensor, "b c h w"], places: Float[Tensor, "b patches 2"]) -> Float[Tensor, "n c p"]:
-    """Cut 7 x 7 patches: n = b * patches of p = 49 pixels. `places` in [0, 1) span the corners that lie inside."""
+def extract_patches(
+    images: Float[Tensor, "b c h w"], places: Float[Tensor, "b patches 2"]
+) -> Float[Tensor, "b patches c p"]:
+    """Cut 7 x 7 patches of p = 49 pixels. `places` in [0, 1) span the corners that lie inside."""
     _, c, h, w = images.shape
     corners = (places * torch.tensor([h - PATCH + 1, w - PATCH + 1])).long()  # (b, patches, 2)
     offsets = torch.arange(PATCH)[:, None] * w + torch.arange(PATCH)  # (7, 7)
     index = (corners[..., 0] * w + corners[..., 1])[..., None] + offsets.flatten()  # (b, patches, 49)
     flat = index.flatten(1)[:, None].expand(-1, c, -1)  # (b, c, patches * 49)
     cut = images.flatten(2).gather(2, flat).unflatten(2, (-1, PATCH**2))  # (b, c, patches, 49)
-    return cut.transpose(1, 2).flatten(0, 1)  # (n, c, 49)
+    return cut.transpose(1, 2)  # (b, patches, c, 49)
+
+
+def equally_many(
+    first: list[Float[Tensor, "n _each c p"]], second: list[Float[Tensor, "m _each c p"]]
+) -> tuple[list[Float[Tensor, "_n c p"]], list[Float[Tensor, "_m c p"]]]:
+    """The patches of each level of two sets: of every image of either as many as the larger set's images give."""
+    each = min(patches.shape[1] for patches in (*first, *second))
+    a, b = ([patches[:, :each].flatten(0, 1) for patches in side] for side in (first, second))
+    return a, b
 
 
 def normalise(patches: Float[Tensor, "n c p"]) -> Float[Tensor, "n d"]:

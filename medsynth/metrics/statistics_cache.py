@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy import ndarray
 
-from medsynth.errors import say
+from medsynth.errors import in_short, say
 from medsynth.metrics.frechet import Moments
 from medsynth.metrics.inception import cached_weights
 
-VERSION = 2  # raise it whenever what is measured, or how, changes: older files are then never read again
+VERSION = 3  # raise it whenever what is measured, or how, changes: older files are then never read again
 MOST_BYTES = 2 * 1024**3  # of all files together; those that were not read for the longest time go first
 FACTS = "facts"  # the member of a file that says what it holds
 Arrays = dict[str, ndarray]
@@ -89,7 +89,7 @@ class StatisticsCache:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            say(f"{path} is damaged or unreadable ({_first_line(error)}); measuring the real images again")
+            say(f"{path} is damaged or unreadable ({in_short(error)}); measuring the real images again")
             return None
         with suppress(OSError):  # a cache that others own can still be read
             os.utime(path)
@@ -144,7 +144,3 @@ def moments_from_arrays(arrays: Mapping[str, ndarray]) -> Moments:
     """The moments that `moments_to_arrays` was given."""
     mean, scatter = (torch.from_numpy(arrays[name]) for name in ("mean", "scatter"))
     return Moments(int(arrays["count"]), mean, scatter)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

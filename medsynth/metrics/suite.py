@@ -6,7 +6,7 @@
 `judge` does both at once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from itertools import chain
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medsynth.errors import UserError
+from medsynth.errors import UserError, counted
 from medsynth.metrics import nearest as memory
 from medsynth.metrics.bootstrap import resample
 from medsynth.metrics.comparison import (
@@ -26,21 +26,19 @@ from medsynth.metrics.comparison import (
     names_of,
     score_of,
 )
-from medsynth.metrics.copies import nearest_copy
 from medsynth.metrics.encoder.extractor import Encoder
 from medsynth.metrics.entries import Finding, entry, metric_key, scalars
 from medsynth.metrics.features import Extractor, MissingWeights
 from medsynth.metrics.inception import Inception
 from medsynth.metrics.measurement import Measurement, check
+from medsynth.metrics.memorisation import Unseen, nearest_finding, private_findings
 from medsynth.metrics.origin import Origin
-from medsynth.metrics.privacy import authenticity, duplicates
 from medsynth.metrics.real_sets import Images, Patients, RealSets
 from medsynth.metrics.settings import load_extractors, settings
 from medsynth.metrics.undefined import Undefined
 
 __all__ = ["Images", "Patients", "Yardstick", "judge", "scalars"]
 
-PAIRS = 12  # closest pairs named in a nearest_train entry
 FEW_PATIENTS = 10  # of 3, 95 % intervals of the kernel distance held the true value 79 times of 100, of 5 92 times
 
 
@@ -229,70 +227,43 @@ class Yardstick:
 
     def _nearest(self, synthetic: Measurement) -> Finding:
         found = memory.nearest(synthetic.thumbnails(), self.train)
-        extra: dict[str, Any] = {
-            "n_train": len(self.train),
-            "copies": found.copies(),
-            "quantiles": {"fake": found.quantiles()},
-            "pairs": [{"fake": f, "train": t, "distance": d} for f, t, d in found.closest(PAIRS)],
-        }
-        real = None
-        if (unseen := self.unseen_nearest) is not None:
-            real = unseen.distance.double().median().item()
-            extra |= {
-                "n_unseen": len(unseen.distance),
-                "copies_unseen": unseen.copies(),
-                "near": memory.near_share(found, unseen),
-            }
-            extra["quantiles"]["unseen"] = unseen.quantiles()
+        finding = nearest_finding(found, self._unseen(), n_train=len(self.train), thorough=self.thorough)
+        different = {"real": _different(self.reference), "fake": _different(synthetic)}
         side = min(memory.SIDE, *synthetic.shape[1:])
-        return Finding(
-            found.distance.double().median().item(), real, resize=f"{side}x{side} bilinear, antialiased", extra=extra
-        )
+        described = f"{side}x{side} bilinear, antialiased"
+        return replace(finding, resize=described, extra={**finding.extra, "different": different})
 
     def _private(self, synthetic: Measurement) -> dict[str, Finding]:
-        """Copies that were mirrored, moved or recoloured, and the share of images that are nobody's noisy version."""
-        if self.unseen is None or self.unseen_nearest is None:
-            reason = "no images of unseen patients to calibrate by"
-            return {name: Finding(None, reason=reason) for name in ("duplicates", "authenticity")}
-        thumbnails, channels = synthetic.thumbnails(), synthetic.shape[0]
-        copies = duplicates(
-            nearest := nearest_copy(thumbnails, self.train, channels=channels),
-            nearest_copy(self.unseen, self.train, channels=channels),
-            unseen_groups=self.patients.unseen,
+        return private_findings(
+            synthetic.thumbnails(),
+            self.train,
+            self._unseen(),
+            groups=self.patients.train,
+            channels=synthetic.shape[0],
         )
-        flagged = [
-            {"fake": number, "train": int(nearest.index[number]), "distance": nearest.distance[number].item()}
-            for number in copies.flagged[:PAIRS]
-        ]
-        extra = {
-            "normal": list(copies.normal) if copies.normal else None,
-            "threshold": copies.threshold,
-            "copies": len(copies.copies),
-            "pairs": flagged,
-        }
-        sides = (memory.nearest(thumbnails, self.train), self.unseen_nearest)
-        try:
-            value, real = (authenticity(side, self.train, groups=self.patients.train) for side in sides)
-            authentic = Finding(value, real)
-        except Undefined as undefined:
-            authentic = Finding(None, reason=undefined.reason)
-        return {"duplicates": Finding(copies.rate, copies.expected, extra=extra), "authenticity": authentic}
+
+    def _unseen(self) -> Unseen | None:
+        if self.unseen is None or self.unseen_nearest is None:
+            return None
+        return Unseen(self.unseen, self.unseen_nearest, self.patients.unseen)
 
     def judgement(self, synthetic: Measurement, findings: Mapping[str, Finding]) -> dict[str, Any]:
         """The content of metrics.json.
 
         Returns one entry a metric under its key (see `medsynth.metrics.entries`), and beside them `insufficient`
-        (entries made from fewer than `count` images), `warnings` (lines) and `images` (counts and size).
+        (entries made from fewer than `count` images, but for those with counts of their own), `warnings` (lines) and
+        `images` (counts and size).
         """
         counts = {"n_real": self.reference.count, "n_fake": synthetic.count}
-        made = {
-            metric_key(name, self.settings.count): entry(finding, **counts, real_split=self.real_split)
-            for name, finding in findings.items()
-        }
-        enough = min(counts.values()) >= self.settings.count
+        few = min(counts.values()) < self.settings.count
+        made: dict[str, Any] = {}
+        wanting: dict[str, Any] = {}
+        for name, finding in findings.items():
+            its = wanting if few and finding.counts is None else made
+            its[metric_key(name, self.settings.count)] = entry(finding, **counts, real_split=self.real_split)
         return {
-            **(made if enough else {}),
-            "insufficient": {} if enough else made,
+            **made,
+            "insufficient": wanting,
             "warnings": self._warnings(synthetic),
             "images": {
                 "count": self.settings.count,
@@ -302,6 +273,7 @@ class Yardstick:
                 "height": synthetic.shape[1],
                 "width": synthetic.shape[2],
                 "real_split": self.real_split,
+                **self.patients.drawn(self.reference.count),
             },
         }
 
@@ -310,43 +282,62 @@ class Yardstick:
         lines = [f"{name}: {one.reason}" for name, one in self.missing.items()]
         if smaller < self.settings.count:
             lines.append(
-                f"{smaller:,} images a side are fewer than metrics.count={self.settings.count:,}: figures under "
-                "'insufficient' compare only with others of the same number of images"
+                f"{counted(smaller, 'image')} a side {_are(smaller)} fewer than "
+                f"metrics.count={self.settings.count:,}: figures under 'insufficient' compare only with others of the "
+                "same number of images"
             )
         if self.held_out is None:
             lines.append("no second set of real images, so there are no real-against-real figures to compare with")
         elif self.held_out.count < smaller:
             lines.append(
-                f"the second set of real images has {self.held_out.count:,} images instead of {smaller:,}, "
+                f"the second set of real images has {counted(self.held_out.count, 'image')} instead of {smaller:,}, "
                 "so real-against-real figures are too large"
             )
-        drawn = self._draws(synthetic) if self.thorough else None
-        if self.thorough and drawn is None:
-            lines.append("real or synthetic images of one patient alone, so there are no intervals")
-        elif drawn is not None and (patients := len(drawn[0].groups.unique())) < FEW_PATIENTS:
-            who = "real images" if self.patients.reference is None else "real patients"
-            lines.append(
-                f"intervals rest on {patients} {who}, which is too few: those of kernel distances, spectra and "
-                "neighbours are too narrow"
-            )
-        for measured in (self.reference, synthetic):
-            distinct = len(measured.thumbnails().unique(dim=0))
-            if distinct <= measured.count / 2 and measured.count > 1:
-                lines.append(
-                    f"the {measured.count:,} {measured.name} images are only {distinct:,} different ones: of copies of "
-                    "copies, neighbours and intervals say little"
-                )
+        lines += [*self._of_intervals(synthetic), *self._of_copies(synthetic)]
         for extractor in (self.extractors or {}).values():
             if smaller <= extractor.dimension:
                 lines.append(
-                    f"{extractor.name}: {smaller:,} images do not fill {extractor.dimension:,} features; read its "
-                    "Fréchet distance only beside the real-against-real one"
+                    f"{extractor.name}: {counted(smaller, 'image')} {'does' if smaller == 1 else 'do'} not fill "
+                    f"{extractor.dimension:,} features; read its Fréchet distance only beside the real-against-real one"
                 )
             if isinstance(extractor, Inception) and not extractor.is_published:
                 lines.append("inception: the weights are not the published ones; FID does not compare with papers")
             if isinstance(extractor, Encoder):
                 lines += extractor.doubts(content=self.origin.content if self.origin else None)
         return lines
+
+    def _of_intervals(self, synthetic: Measurement) -> Iterator[str]:
+        drawn = self._draws(synthetic) if self.thorough else None
+        if self.thorough and drawn is None:
+            yield "real or synthetic images of one patient alone, so there are no intervals"
+        elif drawn is not None and (patients := len(drawn[0].groups.unique())) < FEW_PATIENTS:
+            who = "real images" if self.patients.reference is None else "real patients"
+            yield (
+                f"intervals rest on {patients} {who}, which is too few: those of kernel distances, spectra and "
+                "neighbours are too narrow"
+            )
+
+    def _of_copies(self, synthetic: Measurement) -> Iterator[str]:
+        for measured in (self.reference, synthetic):
+            different = _different(measured)
+            if different <= measured.count / 2 and measured.count > 1:
+                yield (
+                    f"the {measured.count:,} {measured.name} images are only {counted(different, 'different one')}: of "
+                    "copies of copies, neighbours and intervals say little"
+                )
+        if self.unseen_nearest is not None and (copies := self.unseen_nearest.copies()):
+            yield (
+                f"{copies:,} of {counted(len(self.unseen_nearest.distance), 'unseen image')} {_are(copies)} among the "
+                "training images too, and left out of what is normal: the sets overlap, or hold blank images"
+            )
+
+
+def _different(measured: Measurement) -> int:
+    return len(measured.thumbnails().unique(dim=0))
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def judge(

@@ -91,7 +91,7 @@ class MultiScaleGenerator(nn.Module):
         width: channels of the feature map at `resolution`; doubled at each smaller one up to `max_width`.
     """
 
-    truncates = False  # a shorter latent gives the same image
+    normalises_latents = True  # a shorter latent gives the same image
     scales = staticmethod(scales)  # for a critic of its images, the real ones too
 
     def __init__(

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from medsynth.metrics.entries import metric_key
 from medsynth.report.document import grid_uri
-from medsynth.report.verdict import Point, diversity, fidelity, number
+from medsynth.report.points import Point, number, ratio
+from medsynth.report.verdict import diversity, fidelity
 from medsynth.report.wordings import features_of, wording
 
 ClassGrids = Mapping[str, tuple[Float[Tensor, "_n c h w"] | None, Float[Tensor, "_m c h w"]]]
@@ -42,7 +43,8 @@ def _first(classes: Mapping[str, Any], *kinds: str) -> str | None:
 
 def _row(name: str, found: Mapping[str, Any], columns: list[str]) -> dict[str, Any]:
     metrics = found["metrics"]
-    entries = [metrics.get(column) or {"value": None, "real_against_real": None, "ratio": None} for column in columns]
+    entries = [metrics.get(column) or {"value": None, "real_against_real": None} for column in columns]
+    ratios = [ratio(column, entry, interval=None) for column, entry in zip(columns, entries, strict=True)]
     is_judged = any(entry["value"] is not None for entry in entries)
     reasons = [entry["reason"] for entry in metrics.values() if entry.get("reason")]
     return {
@@ -50,8 +52,8 @@ def _row(name: str, found: Mapping[str, Any], columns: list[str]) -> dict[str, A
         "counts": f"{found['n_real']:,} real, {found['n_fake']:,} synthetic",
         "reason": None if is_judged else (reasons or ["there are no figures"])[0],
         "cells": [
-            {"value": _text(entry["value"]), "real": _text(entry["real_against_real"]), "ratio": _text(entry["ratio"])}
-            for entry in entries
+            {"value": _text(entry["value"]), "real": _text(entry["real_against_real"]), "ratio": _text(told)}
+            for entry, told in zip(entries, ratios, strict=True)
         ],
         "points": points(found) if is_judged else [],
     }

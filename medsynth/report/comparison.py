@@ -10,8 +10,9 @@ from torch import Tensor
 from medsynth.metrics.entries import entries
 from medsynth.report.charts import difference_strip
 from medsynth.report.document import grid_uri, write_page
+from medsynth.report.points import number
 from medsynth.report.ranking import Difference, Ranking, compare, rankings
-from medsynth.report.verdict import number, verdict
+from medsynth.report.verdict import verdict
 from medsynth.report.wordings import wording
 
 FILE = "comparison.html"

@@ -9,6 +9,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from medsynth.errors import counted
 from medsynth.metrics.entries import entries, find
 from medsynth.report.charts import line_chart, ratio_strip, spread_chart
 from medsynth.report.classes import ClassGrids, class_section
@@ -23,12 +24,19 @@ from medsynth.report.embedding_charts import (
     script,
     style,
 )
+from medsynth.report.points import number, ratio
 from medsynth.report.truncation import truncation_section
-from medsynth.report.verdict import number, verdict
+from medsynth.report.verdict import paired, verdict
 from medsynth.report.wordings import features_of, wording
 
 FILE = "report.html"
 SAME = "For the reason above."
+# What was drawn again for the intervals, and what the halves of the real images do not share.
+DRAWN = {
+    "patients": ("other patients", "of different patients"),
+    "volumes": ("other volumes or series, each taken for a patient,", "of different volumes or series"),
+    "images": ("other single images, whose patients nobody knows,", "that share no image"),
+}
 EDGES = 8  # images of each side shown with their edges
 
 
@@ -80,6 +88,7 @@ def write_report(
         "rows": table_rows(judgement),
         "has_unseen": any("unseen" in entry for entry in entries(judgement).values()),
         "images": judgement["images"],
+        "drawn": DRAWN[judgement["images"].get("drawn", "images")],
         "warnings": judgement["warnings"],
         "real": None if real_grid is None else {"uri": grid_uri(real_grid), "count": len(real_grid)},
         "fake": {"uri": grid_uri(fake_grid), "count": len(fake_grid)},
@@ -91,10 +100,7 @@ def write_report(
         "truncation": truncation_section(judgement),
         "embedding": _embedding(embedding),
         "charts": curve_charts(curves, judgement),
-        "spread": _spread(judgement),
-        "pairs": [_pair(pair) for pair in nearest],
-        "pairs_have_real": any(pair.train is not None for pair in nearest),
-        "pairs_flagged": any(pair.is_flagged for pair in nearest),
+        **_nearest(judgement, nearest),
     }
     return write_page(folder / FILE, template="template.html", content=content)
 
@@ -110,19 +116,21 @@ def table_rows(judgement: Mapping[str, Any]) -> list[dict[str, Any]]:
         told |= {name} - {None}
         if entry.get("reason") and [row for row in rows[:-1] if row.get("reason") == entry["reason"]]:
             rows[-1]["reason"] = SAME
-        rows += [_level(f"level of {name} pixels", part) for name, part in entry.get("levels", {}).items()]
+        rows += [_level(key, entry, f"level of {name} pixels", part) for name, part in entry.get("levels", {}).items()]
         if (unseen := entry.get("unseen")) is not None:
             part = {"value": unseen["value"], "real_against_real": unseen["real"]}
-            rows.append(_level(f"to unseen patients, {unseen['n']:,} images a side", part))
+            rows.append(_level(key, entry, f"to unseen patients, {counted(unseen['n'], 'image')} a side", part))
     return rows
 
 
 def _row(key: str, entry: Mapping[str, Any], *, tell_extractor: bool) -> dict[str, Any]:
-    words, extractor, around = wording(key.rpartition("_")[0]), entry["extractor"], entry.get("interval")
+    name = key.rpartition("_")[0]
+    words, extractor, around = wording(name), entry["extractor"], entry.get("interval")
+    told = ratio(name, entry, interval=around)
     how = [f"{extractor['name']} {extractor['sha256'][:8]}"] if extractor and tell_extractor else []
     how += [f"at {entry['resize']}"] if entry["resize"] and tell_extractor else []
     how += [f"within {entry['k']} neighbours"] if "k" in entry else []
-    how += [f"{entry['pairs']:,} pairs"] if isinstance(entry.get("pairs"), int) else []
+    how += [counted(entry["pairs"], "pair")] if isinstance(entry.get("pairs"), int) else []
     return {
         "key": key,
         "title": words.title,
@@ -131,26 +139,26 @@ def _row(key: str, entry: Mapping[str, Any], *, tell_extractor: bool) -> dict[st
         "value": _text(entry["value"]) + (f" {entry['unit']}" if entry.get("unit") else ""),
         "interval": _range(around) if around else "",
         "real": _text(entry["real_against_real"]),
-        "ratio": _text(entry["ratio"]),
-        "strip": ratio_strip(entry["ratio"]),
+        "ratio": _text(told),
+        "strip": ratio_strip(told),
         "reason": entry.get("reason"),
         "how": ", ".join(how + _copies(entry)),
     }
 
 
 def _copies(entry: Mapping[str, Any]) -> list[str]:
-    """What stands beside a rate of duplicates: how it varies among new patients, and how many are beyond doubt."""
+    """What stands beside a sign of memorisation: how it varies among new patients, and how many are beyond doubt."""
     if "normal" not in entry:
         return []
     normal = [f"new patients: {_range(entry['normal'])}"] if entry["normal"] else []
-    return [*normal, f"beyond doubt: {entry['copies']:,}"]
+    return [*normal, *([f"beyond doubt: {entry['copies']:,}"] if "copies" in entry else [])]
 
 
-def _level(name: str, part: Mapping[str, float | None]) -> dict[str, Any]:
-    value, real = part["value"], part["real_against_real"]
-    ratio = value / real if value is not None and value >= 0 and real is not None and real > 0 else None
-    texts = {"value": _text(value), "real": _text(real), "ratio": _text(ratio)}
-    return {"level": name, "strip": ratio_strip(ratio), **texts}
+def _level(key: str, entry: Mapping[str, Any], level: str, part: Mapping[str, float | None]) -> dict[str, Any]:
+    """A part of a metric, which has a ratio where the metric's interval lets it have one."""
+    told = ratio(key.rpartition("_")[0], part, interval=entry.get("interval"))
+    texts = {"value": _text(part["value"]), "real": _text(part["real_against_real"]), "ratio": _text(told)}
+    return {"level": level, "strip": ratio_strip(told), **texts}
 
 
 def _range(ends: Sequence[float]) -> str:
@@ -179,11 +187,24 @@ def curve_charts(curves: Sequence[Mapping[str, Any]], judgement: Mapping[str, An
     return charts
 
 
+def _nearest(judgement: Mapping[str, Any], nearest: Sequence[NearestPair]) -> dict[str, Any]:
+    """Distances to training images and the closest pairs; nothing of images that are meant to be like real ones."""
+    if paired(judgement):
+        return {"spread": None, "pairs": []}
+    return {
+        "spread": _spread(judgement),
+        "pairs": [_pair(pair) for pair in nearest],
+        "pairs_have_real": any(pair.train is not None for pair in nearest),
+        "pairs_flagged": any(pair.is_flagged for pair in nearest),
+    }
+
+
 def _spread(judgement: Mapping[str, Any]) -> Any:
     found = find(judgement, "nearest_train")
     if not found:
         return None
-    names = {"fake": f"synthetic ({found['n_fake']:,})", "unseen": f"unseen patients ({found.get('n_unseen', 0):,})"}
+    unseen = found.get("n_unseen", 0) - found.get("copies_unseen", 0)
+    names = {"fake": f"synthetic ({found['n_fake']:,})", "unseen": f"unseen patients ({unseen:,})"}
     rows = [(names[name], values) for name, values in found["quantiles"].items()]
     return spread_chart(rows, title="distance to the nearest training image")
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from medsynth.metrics.entries import entries
-from medsynth.report.verdict import Point, Tone, Verdict, memorisation, number, verdict
+from medsynth.report.memorised import memorisation
+from medsynth.report.points import Point, Tone, number
+from medsynth.report.verdict import Verdict, verdict
 from medsynth.report.wordings import Toward, wording
 
 CHANCE = 0.05  # of a 95 % interval to leave out 0 where runs do not differ
@@ -181,6 +183,8 @@ def sentence(ranking: Ranking) -> str:
         figures = f": {found.text}"
         if ranking.beats(first, others[0]):
             return f"{first} is better than {others[0]} by {called(ranking)}{figures}."
+        if found.interval is None and found.value:
+            return f"{first} comes before {others[0]} by {called(ranking)}, nobody knows if by chance{figures}."
         if found.is_clear:
             return f"{first} and {others[0]} differ by {called(ranking)}, but neither is better{figures}."
         return f"{first} and {others[0]} cannot be told apart by {called(ranking)}{figures}."

@@ -8,7 +8,7 @@ from markupsafe import Markup, escape
 
 from medsynth.metrics.entries import entries, find
 from medsynth.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, axes, short, svg, ticks
-from medsynth.report.verdict import number
+from medsynth.report.points import number
 from medsynth.report.wordings import OF_FEATURES, wording
 
 TALL = 260  # of the chart of precision against recall

@@ -1,12 +1,14 @@
 """A judgement in plain words: how far from real, how varied, how much remembered, and how sure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
+from medsynth.errors import counted
 from medsynth.metrics.entries import entries, find
-
-Tone = Literal["good", "mixed", "poor", "unknown"]
+from medsynth.metrics.suite import FEW_PATIENTS
+from medsynth.report.memorised import closeness, memorisation
+from medsynth.report.points import Point, Tone, number, times
 
 # Ratios to the same distance between two sets of real images. On kidney CT at 64 x 64 a 3 x 3 blur gives a Fréchet
 # ratio of 5, a displacement by 8 pixels 37, scrambled quarters 85.
@@ -16,20 +18,16 @@ Tone = Literal["good", "mixed", "poor", "unknown"]
 CLOSE, EASY, APART = 2.0, 5.0, 10.0
 # Ratios of MS-SSIM between synthetic pairs to that between real pairs.
 LESS_VARIED, COLLAPSED, MORE_VARIED = 1.15, 1.5, 0.8
-NEAR_SHARE = 0.05  # of synthetic images nearer to a training image than 99 % of unseen real ones
+# The same of 1 - MS-SSIM, which alone tells where real images are alike: between equal images of 0.98 the first ratio
+# is 1.02. Two halves of 60 such real images give 0.9 to 1.1.
+LESS_APART, EQUAL, MORE_APART = 0.8, 0.5, 1.5
+ROUNDING = 1e-3  # of MS-SSIM: where all real images are equal, nearly equal ones are as well
+HALF = 0.5  # of recall, coverage and the share of different images, against those of real images; of usable images
 # Of the share of usable images: what new real ones reach where that was not measured, and how far below is as good.
-EXPECTED, SHORT_OF, HALF = 0.95, 0.05, 0.5
-
-SAME = 0.01  # distance of changed copies: where unseen patients' images already lie below it, no copy is telling
-
-
-@dataclass(frozen=True)
-class Point:
-    """One aspect of the verdict: its name, how it turned out, and a sentence with the figures behind it."""
-
-    aspect: str
-    tone: Tone
-    text: str
+EXPECTED, SHORT_OF = 0.95, 0.05
+ENOUGH = 50  # images a side: of fewer, neighbours and spectra are chance
+EXTRACTORS = ("inception", "random", "encoder", "own")
+PAIRED = {"mae": "mean absolute error", "psnr": "PSNR", "ssim": "SSIM"}
 
 
 @dataclass(frozen=True)
@@ -43,23 +41,29 @@ class Verdict:
 
 def verdict(judgement: Mapping[str, Any]) -> Verdict:
     """Read the verdict off a judgement's figures."""
-    points = [fidelity(judgement), diversity(judgement), memorisation(judgement), evidence(judgement)]
-    if (usable := usable_images(judgement)) is not None:
-        points.insert(3, usable)
-    tones: dict[str, Tone] = {point.aspect: point.tone for point in points}
+    third = paired(judgement) or memorisation(judgement)
+    points = [fidelity(judgement), diversity(judgement), third, usable_images(judgement), evidence(judgement)]
+    known = [point for point in points if point is not None]
+    tones: dict[str, Tone] = {point.aspect: point.tone for point in known}
     is_easy = max(_distances(judgement).values(), default=0.0) > EASY
     headline, tone = _headline(tones, is_closeness=closeness(judgement).tone == "mixed", is_easy=is_easy)
-    if tone != "unknown" and _all_insufficient(judgement) and tones["Memorisation"] != "poor":
-        headline = f"From too few images to be sure: {headline[0].lower()}{headline[1:]}"
-    return Verdict(headline, tone, points)
+    few = _too_few(judgement)
+    if tone != "unknown" and few and tones.get("Memorisation") != "poor":
+        headline = f"From too few {few} to be sure: {headline[0].lower()}{headline[1:]}"
+    return Verdict(headline, tone, known)
 
 
-def _all_insufficient(judgement: Mapping[str, Any]) -> bool:
-    return set(judgement["insufficient"]) == set(entries(judgement))
+def _too_few(judgement: Mapping[str, Any]) -> str | None:
+    """What there is too little of, if anything."""
+    facts = judgement["images"]
+    if judgement["insufficient"] or min(facts["n_real"], facts["n_fake"]) < ENOUGH:
+        return "images"
+    is_known = facts.get("drawn", "images") != "images"
+    return str(facts["drawn"]) if is_known and facts["n_drawn"] < FEW_PATIENTS else None
 
 
 def _headline(tones: Mapping[str, Tone], *, is_closeness: bool, is_easy: bool) -> tuple[str, Tone]:
-    if tones["Memorisation"] == "poor":
+    if tones.get("Memorisation") == "poor":
         return "Do not share these images: some of them copy training images.", "poor"
     if tones["Fidelity"] == "poor":
         return "The synthetic images are still far from the real ones.", "poor"
@@ -75,13 +79,13 @@ def _headline(tones: Mapping[str, Tone], *, is_closeness: bool, is_easy: bool) -
         return "The synthetic images can easily be told apart from the real ones.", "mixed"
     if tones["Fidelity"] == "mixed":
         return "The synthetic images resemble the real ones, but can be told apart from them.", "mixed"
-    if tones["Memorisation"] == "mixed" and is_closeness:
+    if tones.get("Memorisation") == "mixed" and is_closeness:
         return "The synthetic images are close to the real ones, some of them suspiciously so.", "mixed"
-    if tones["Memorisation"] == "mixed":
+    if tones.get("Memorisation") == "mixed":
         return "The synthetic images are close to the real ones, but the critic knows its training images.", "mixed"
     if "mixed" in (tones["Diversity"], tones["Evidence"], tones.get("Usable images")):
         return "The synthetic images are close to the real ones, with reservations.", "mixed"
-    if tones["Memorisation"] == "unknown":
+    if tones.get("Memorisation") != "good":
         return "The synthetic images are close to the real ones and as varied.", "good"
     return "The synthetic images are close to the real ones, as varied, and no copies of them.", "good"
 
@@ -120,79 +124,72 @@ def _distances(judgement: Mapping[str, Any]) -> dict[str, float]:
 
 
 def diversity(judgement: Mapping[str, Any]) -> Point:
-    """By MS-SSIM between pairs of synthetic images against that between pairs of real ones."""
+    """By MS-SSIM between pairs of synthetic images against that between pairs of real ones, and by what they leave out.
+
+    Both the ratio of MS-SSIM and that of 1 - MS-SSIM count, for the first tells little where real images are alike and
+    the second where they are not. Half as many different images as among real ones are a collapse whatever they say.
+    """
     found = find(judgement, "ms_ssim")
     if not found or found["ratio"] is None:
         return Point("Diversity", "unknown", "The likeness of image pairs could not be compared.")
-    ratio = found["ratio"]
-    if ratio > COLLAPSED:
+    alike, value, real = found["ratio"], found["value"], found["real_against_real"]
+    apart = (1 - value + ROUNDING) / (1 - real + ROUNDING)
+    tone: Tone = "good"
+    if alike > COLLAPSED or apart < EQUAL:
         tone, words = "poor", "much more alike than real ones"
-    elif ratio > LESS_VARIED:
+    elif alike > LESS_VARIED or apart < LESS_APART:
         tone, words = "mixed", "somewhat more alike than real ones"
-    elif ratio < MORE_VARIED:
+    elif alike < MORE_VARIED or apart > MORE_APART:
         tone, words = "mixed", "less alike than real ones, which is often a sign of noise"
     else:
-        tone, words = "good", "about as alike as real ones"
-    figures = f"MS-SSIM {number(found['value'])} against {number(found['real_against_real'])}"
-    return Point("Diversity", tone, f"Two synthetic images are {words} ({figures}).")
+        words = "about as alike as real ones"
+    text = f"Two synthetic images are {words} (MS-SSIM {number(value)} against {number(real)})."
+    if repeated := _repeated(judgement):
+        return Point("Diversity", "poor", f"{repeated} {text}")
+    left_out = _left_out(judgement)
+    return Point("Diversity", "mixed" if left_out and tone == "good" else tone, " ".join([text, *left_out]))
 
 
-def memorisation(judgement: Mapping[str, Any]) -> Point:
-    """By closeness to training images, and by whether the critic's scores give them away."""
-    point, found = closeness(judgement), find(judgement, "membership")
-    if not found or not (around := found.get("interval")):
-        return point
-    figures = f"AUC {number(found['value'])}, {number(around[0])} to {number(around[1])}"
-    if around[0] <= 0.5:
-        return replace(point, text=f"{point.text} The critic's scores do not give training images away ({figures}).")
-    text = (
-        f"{point.text} The critic's scores tell training images from unseen ones ({figures}): do not share the critic."
-    )
-    return Point("Memorisation", "poor" if point.tone == "poor" else "mixed", text)
+def _repeated(judgement: Mapping[str, Any]) -> str | None:
+    """That there are few different images, where real ones are not as often equal."""
+    found = find(judgement, "nearest_train") or {}
+    if "different" not in found or found["n_fake"] == 1:
+        return None
+    share, expected = (found["different"][side] / found[f"n_{side}"] for side in ("fake", "real"))
+    if share > HALF * expected:
+        return None
+    one = counted(found["different"]["fake"], "different one")
+    return f"The {counted(found['n_fake'], 'synthetic image')} are only {one}."
 
 
-def closeness(judgement: Mapping[str, Any]) -> Point:
-    """By copies of training images, changed ones too, and by how many lie closer to them than unseen images do."""
-    found = find(judgement, "nearest_train")
+def _left_out(judgement: Mapping[str, Any]) -> list[str]:
+    """Recall or coverage of less than half that of real images, which must be at least a half to say anything."""
+    told = []
+    for kind in ("recall", "coverage"):
+        found = find(judgement, *(f"{kind}_{name}" for name in EXTRACTORS)) or {}
+        real = found.get("real_against_real") or 0.0
+        if real >= HALF and found["value"] < HALF * real:
+            told.append(
+                f"Of the real images {found['value']:.0%} are among them, of other real ones {real:.0%} ({kind})."
+            )
+    return told[:1]
+
+
+def paired(judgement: Mapping[str, Any]) -> Point | None:
+    """How near images come to the real ones of their names; None where nobody asked."""
+    found = {name: one for name in PAIRED if (one := find(judgement, f"pair_{name}"))}
     if not found:
-        return Point("Memorisation", "unknown", "No training images were at hand to look for copies in.")
-    changed = find(judgement, "duplicates")
-    copies, total = found["copies"], found["n_fake"]
-    looked = f"{found['n_train']:,} training images"
-    expected = found.get("copies_unseen", 0) / max(1, found.get("n_unseen", 1))
-    is_exact = copies / total > 2 * expected
-    is_telling = changed is not None and changed["threshold"] > SAME
-    if changed and is_telling and changed["copies"] > (copies if is_exact else 0):
-        text = (
-            f"{changed['copies']:,} of {total:,} synthetic images copy one of {looked}, mirrored, moved or recoloured "
-            "copies included."
-        )
-        return Point("Memorisation", "poor", text)
-    if is_exact:
-        return Point("Memorisation", "poor", f"{copies:,} of {total:,} synthetic images copy one of {looked}.")
-    if changed:
-        return _closeness(changed, looked)
-    if "near" not in found:
-        text = (
-            f"None of {total:,} synthetic images copies one of {looked}; there were no unseen patients to calibrate by."
-        )
-        return Point("Memorisation", "unknown", text)
-    share = f"{found['near']:.0%} of {total:,} synthetic images"
-    if found["near"] > NEAR_SHARE:
-        return Point("Memorisation", "mixed", f"{share} lie closer to training images than 99% of unseen patients' do.")
-    return Point("Memorisation", "good", f"No more copies than among unseen patients; {share} lie unusually close.")
-
-
-def _closeness(changed: Mapping[str, Any], looked: str) -> Point:
-    """By the rate of likely duplicates against the highest that new patients reach."""
-    normal, share = changed["normal"], f"{changed['value']:.1%} of {changed['n_fake']:,} synthetic images"
-    most = normal[1] if normal else max(NEAR_SHARE, 2 * changed["real_against_real"])
-    beside = f"among new patients it is up to {most:.1%}" if normal else f"up to {most:.0%} is taken as chance"
-    if changed["value"] > most:
-        others = f"{1 - changed['real_against_real']:.0%} of unseen patients' do"
-        text = f"{share} lie closer to one of {looked} than {others}; {beside}."
-        return Point("Memorisation", "mixed", text)
-    return Point("Memorisation", "good", f"No copy of one of {looked}; {share} lie unusually close, {beside}.")
+        return None
+    figures = [
+        f"{PAIRED[name]} {number(one['value'])}{' ' + one['unit'] if one.get('unit') else ''}"
+        for name, one in found.items()
+    ]
+    count = counted(max(one["pairs"] for one in found.values()), "pair")
+    text = (
+        f"Of {count}: {', '.join(figures)}. The error is 0 and SSIM 1 for equal images, and PSNR is higher the closer "
+        "they are; what is enough depends on the use. Pairs are meant to be alike, so memorisation is not judged."
+    )
+    return Point("Pairs", "figures", text)
 
 
 def usable_images(judgement: Mapping[str, Any]) -> Point | None:
@@ -212,29 +209,19 @@ def usable_images(judgement: Mapping[str, Any]) -> Point | None:
 
 
 def evidence(judgement: Mapping[str, Any]) -> Point:
-    """By how many images there were."""
-    facts = judgement["images"]
-    counts = f"{facts['n_real']:,} real and {facts['n_fake']:,} synthetic images"
-    if judgement["insufficient"]:
-        which = (
-            "No figure has the images it needs" if _all_insufficient(judgement) else "Some figures have too few images"
-        )
-        text = f"{which}: {counts} instead of {facts['count']:,} each. Compare only with figures of as many images."
-        return Point("Evidence", "mixed", text)
+    """By how many images there were, and of how many patients."""
+    facts, few = judgement["images"], _too_few(judgement)
+    counts = f"{facts['n_real']:,} real and {counted(facts['n_fake'], 'synthetic image')}"
     nulls = sum(entry["value"] is None for entry in entries(judgement).values())
-    missing = f"; {nulls} metrics could not be computed" if nulls else ""
-    return Point("Evidence", "good", f"{counts}, as many as asked for{missing}.")
-
-
-def times(ratio: float) -> str:
-    """1.04 -> "is about equal to", 3.2 -> "is 3.2 times"."""
-    if 0.95 <= ratio < 1.05:
-        return "is about equal to"
-    return f"is {ratio:,.0f} times" if ratio >= 10 else f"is {ratio:.1f} times"
-
-
-def number(value: float) -> str:
-    """Three significant digits, without an exponent where that is readable."""
-    if value != 0 and (abs(value) < 1e-4 or abs(value) >= 1e6):
-        return f"{value:.2e}"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}" if value else "0"
+    missing = f"; {counted(nulls, 'metric')} could not be computed" if nulls else ""
+    if judgement["insufficient"]:
+        is_all = set(judgement["insufficient"]) == set(entries(judgement))
+        which = "No figure has the images it needs" if is_all else "Some figures have too few images"
+        text = f"{which}: {counts} instead of {facts['count']:,} each. Compare only with figures of as many images."
+    elif few == "images":
+        text = f"{counts}, as many as asked for, but {ENOUGH} each are the least to rely on{missing}."
+    elif few:
+        text = f"{counts}, but the real ones are of {facts['n_drawn']} {few}; {FEW_PATIENTS} are the least{missing}."
+    else:
+        text = f"{counts}, as many as asked for{missing}."
+    return Point("Evidence", "mixed" if few else "good", text)

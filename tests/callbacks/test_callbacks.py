@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from composed import composed
 from PIL import Image
 
 from medsynth.callbacks.evaluation import share_of
 from medsynth.checkpoint import load_run
+from medsynth.evaluate import evaluate
 from medsynth.loggers import read_rows
+from medsynth.report.page import curve_charts
 
 Run = Callable[..., dict[str, Any]]
 JUDGED = ["metrics=fast", "metrics.count=16", "evaluate_every=32"]
@@ -34,6 +37,20 @@ def test_judgements_stand_in_the_rows_and_mark_the_best_checkpoint(run: Run):
     assert [row["images_seen"] for row in judged] == [32, 64]
     values = [row["val/frechet_random_16"] for row in judged]
     assert load_run(folder, checkpoint="best").images_seen == judged[int(np.argmin(values))]["images_seen"]
+
+
+def test_rows_carry_the_count_that_was_asked_for_and_the_report_draws_their_real_values(
+    run: Run, capsys: pytest.CaptureFixture[str]
+):
+    folder = Path(run("run", "metrics=fast", "metrics.count=2_000", "evaluate_every=32")["run_dir"])
+    rows = read_rows(folder / "metrics.jsonl")
+    assert [row["val/frechet_random_2k"] > 0 for row in rows if "val/frechet_random_2k" in row] == [True, True]
+    assert "metrics.count=2,000, but half of the training images are" in capsys.readouterr().err
+    judgement = evaluate(composed("evaluate", f"run={folder}", "metrics.count=2_000", "usable=false", "path_pairs=0"))
+    assert judgement["insufficient"]["frechet_random_2k"]["value"] == pytest.approx(rows[-1]["val/frechet_random_2k"])
+    charts = {chart["title"]: chart for chart in curve_charts(rows, judgement)}
+    assert charts["val/frechet_random_2k"]["has_reference"]
+    assert charts["val/swd_2k"]["has_reference"]
 
 
 def test_judging_says_what_it_costs_and_how_it_would_cost_less(run: Run, capsys: pytest.CaptureFixture[str]):

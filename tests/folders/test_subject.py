@@ -82,7 +82,7 @@ def test_slices_of_air_are_no_copies_of_each_other(tmp_path: Path):
             values[:, :, 3:] = values[:, :, 3:] // 100 - 300
             nifti(tmp_path / side / f"{number}.nii.gz", values)
     for found in (subject(tmp_path, window=(-400, 400)), subject(tmp_path, window=(-400, 400))):
-        assert "real: 8 slices of volumes and series show next to nothing and are not judged" in found.warnings
+        assert "real: next to nothing shows on 8 slices of volumes and series: not judged" in found.warnings
         assert {number for _, number in views_of(found.train)} == {0, 1, 2}
     flat = torch.zeros(3, 1, 16, 16)
     exported(tmp_path / "flat" / "fake", flat, format="dicom", ranges=[[-400.0, 400.0]])
@@ -280,3 +280,20 @@ def test_volumes_of_several_sizes_need_a_resolution(tmp_path: Path):
     with pytest.raises(UserError, match=r"v0.nii.gz is 16x16 and .*w.nii.gz is 20x20; set resolution=N"):
         subject(tmp_path)
     assert tensor(subject(tmp_path, resolution=32).fake).shape[1:] == (1, 32, 32)
+
+
+def test_one_readable_image_is_one(tmp_path: Path):
+    pngs(tmp_path / "real", 4)
+    pngs(tmp_path / "fake", 1)
+    (tmp_path / "fake" / "broken.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match="holds 1 readable image; judging needs at least 2"):
+        subject(tmp_path)
+
+
+def test_it_is_known_what_stands_for_a_patient(tmp_path: Path):
+    volumes(tmp_path / "real", 6)
+    volumes(tmp_path / "fake", 3, seed=1)
+    assert subject(tmp_path).patients.drawn(10)["drawn"] == "volumes"
+    pngs(tmp_path / "flat" / "real", 4)
+    pngs(tmp_path / "flat" / "fake", 4)
+    assert subject(tmp_path / "flat").patients.drawn(2) == {"drawn": "images", "n_drawn": 2}

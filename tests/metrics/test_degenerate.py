@@ -62,11 +62,11 @@ def test_one_image_of_any_set_is_judged_without_what_needs_a_spread(name: str):
         for metric in SPREAD:
             assert entry(judgement, metric)["value"] is None
             assert entry(judgement, metric)["reason"] == "a set of one image has no spread"
-        assert any("1 images a side are fewer than" in line for line in judgement["warnings"])
+        assert any("1 image a side is fewer than" in line for line in judgement["warnings"])
         assert find(judgement, "swd") is not None
     if name == "held_out":
         assert entry(judgement, "frechet_random")["real_against_real"] is None
-        assert any("second set of real images has 1 images" in line for line in judgement["warnings"])
+        assert any("second set of real images has 1 image instead" in line for line in judgement["warnings"])
 
 
 def test_one_image_of_every_set_is_judged():
@@ -207,7 +207,7 @@ def test_training_images_that_are_no_numbers_are_refused():
 def test_copies_of_few_images_and_a_single_patient_come_with_warnings():
     alone = Patients(*(np.zeros(COUNT, dtype=int) for _ in range(3)))
     judgement = judged(FAST, alone, fake=images(1, seed=9).expand(COUNT, -1, -1, -1))
-    assert any("24 synthetic images are only 1 different ones" in line for line in judgement["warnings"])
+    assert any("24 synthetic images are only 1 different one:" in line for line in judgement["warnings"])
     assert any("of one patient alone, so there are no intervals" in line for line in judgement["warnings"])
     assert entry(judgement, "authenticity")["value"] is None
     assert not any("different ones" in line for line in judged()["warnings"])
@@ -217,3 +217,22 @@ def test_features_that_are_no_numbers_are_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(RandomConvolutions, "__call__", lambda self, images: torch.full((len(images), 4), math.nan))
     with pytest.raises(UserError, match="extractors=random gives NaN or infinite features of real images"):
         judged()
+
+
+def test_unseen_images_that_are_training_images_calibrate_nothing_and_are_warned_of():
+    same = images(COUNT, seed=9)
+    judgement = judged(reference=same, train=same, unseen=same, fake=same)
+    found = entry(judgement, "nearest_train")
+    assert (found["copies"], found["copies_unseen"]) == (COUNT, COUNT)
+    assert "near" not in found
+    assert entry(judgement, "duplicates")["reason"] == "every unseen image is a training image"
+    assert any("24 of 24 unseen images are among the training images too" in line for line in judgement["warnings"])
+
+
+def test_an_entry_says_how_many_images_differ_and_the_judgement_who_was_drawn():
+    patients = Patients(np.arange(COUNT) // 3, np.arange(COUNT) // 3, np.arange(COUNT) // 3)
+    judgement = judged(FAST, patients, fake=images(4, seed=9).repeat(6, 1, 1, 1))
+    assert entry(judgement, "nearest_train")["different"] == {"real": COUNT, "fake": 4}
+    assert (judgement["images"]["drawn"], judgement["images"]["n_drawn"]) == ("patients", 8)
+    facts = judged()["images"]
+    assert (facts["drawn"], facts["n_drawn"]) == ("images", COUNT)

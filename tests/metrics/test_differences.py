@@ -35,13 +35,15 @@ def test_deviations_that_two_sets_share_cancel():
     assert 0.5 < low < high < 1.5
 
 
-def test_every_pair_stands_once_and_figures_without_intervals_do_not():
+def test_every_pair_stands_once_and_where_one_side_has_no_draws_without_an_interval():
     found = {
         name: {"kid": Finding(value, deviations=noise(seed=k)), "copies": Finding(1.0), "fid": Finding(None)}
         for k, (name, value) in enumerate({"A": 1.0, "B": 2.0, "C": 4.0}.items())
     }
     rows = differences(found, count=10)
-    assert set(rows) == {"kid_10"}
+    assert set(rows) == {"kid_10", "copies_10"}
+    assert [(row["value"], row["interval"]) for row in rows["copies_10"]] == 3 * [(0.0, None)]
+    assert all(row["interval"] for row in rows["kid_10"])
     assert [(row["first"], row["second"], row["value"]) for row in rows["kid_10"]] == [
         ("A", "B", -1.0),
         ("A", "C", -3.0),
@@ -84,4 +86,6 @@ def test_sets_of_one_kind_are_not_told_apart_and_another_kind_is(judged: dict[st
 
 def test_all_distances_and_the_diversity_have_differences(judged: dict[str, list[dict[str, Any]]]):
     names = ("frechet_random", "kid_random", "precision_random", "recall_random", "density_random", "coverage_random")
-    assert set(judged) == {f"{name}_60" for name in (*names, "swd", "spectrum", "ms_ssim")}
+    drawn = {f"{name}_60" for name in (*names, "swd", "spectrum", "ms_ssim")}
+    assert {key for key, rows in judged.items() if all(row["interval"] for row in rows)} == drawn
+    assert {key for key, rows in judged.items() if not any(row["interval"] for row in rows)} == set(judged) - drawn

@@ -73,6 +73,14 @@ def test_points_without_spread_have_no_density():
     assert line_density(torch.ones(1), 0.0, 2.0) is None
 
 
+def test_points_much_closer_than_the_grid_have_no_density_on_it():
+    close = 1e-3 * torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
+    for middle in (0.0, 0.37, 5.0):  # on a point of the grid, between two, and far away
+        assert density(close + middle, Frame((-5.0, -5.0), (7.6, 7.6))) is None
+        assert line_density(close[:, 0] + middle, -5.0, 7.6) is None
+    assert density(close, frame(close)) is not None
+
+
 def test_overlap_is_one_of_equals_and_zero_of_strangers():
     places = [torch.randn(300, 2, generator=torch.Generator().manual_seed(s)) for s in (0, 1)]
     where = Frame((-5.0, -5.0), (30.0, 30.0))

@@ -52,6 +52,16 @@ def test_a_measurement_survives_as_arrays_bit_for_bit():
     assert figures(again) == figures(made)
 
 
+def test_the_first_images_of_a_measurement_are_what_measuring_them_alone_gives():
+    made = measured().first(6)
+    alone = Measurement("real", count=6, extractors={"random": RandomConvolutions(1)})
+    alone.update(images())
+    assert (made.count, made.shape, made.sides()) == (6, alone.shape, alone.sides())
+    for part, wanted in arrays(alone).items():
+        for name, array in wanted.items():
+            np.testing.assert_allclose(made.to_arrays(part)[name], array, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
 @pytest.mark.parametrize("cuts", [(7,), (1, 19), (5, 5, 12)])
 def test_parts_measured_on_several_ranks_are_put_together(cuts):
     whole, parts = measured(), []

@@ -134,9 +134,9 @@ def swd(damage: Damage, level: int) -> tuple[float, Tensor]:
 
 
 def patches(images: Tensor) -> list[Tensor]:
-    sample = PatchSample(count=8 * COUNT)  # 40 patches an image
+    sample = PatchSample()
     sample.update(images)
-    return sample.compute()
+    return [found[:, :40].flatten(0, 1) for found in sample.compute()]  # 40 patches an image
 
 
 def power(damage: Damage, level: int) -> tuple[float, Tensor]:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from medsynth.errors import UserError
+from medsynth.metrics.bootstrap import widening
 from medsynth.metrics.paired import dice, mean_and_interval, merge_pairs, pair_scores, ssim
 
 
@@ -118,8 +119,21 @@ def test_an_interval_draws_all_pairs_of_a_patient_together():
     assert together is not None
     assert singly is not None
     deviation = values.std(correction=0).item()
-    assert together[1] - together[0] == pytest.approx(2 * 1.96 * deviation / 10**0.5, rel=0.1)
-    assert singly[1] - singly[0] == pytest.approx(2 * 1.96 * deviation / 200**0.5, rel=0.1)
+    for (low, high), groups in ((together, 10), (singly, 200)):
+        expected = 2 * 1.96 * deviation / groups**0.5 * widening(torch.arange(groups))
+        assert high - low == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("patients", [2, 3, 5, 8])
+def test_an_interval_of_few_patients_holds_the_mean_as_often_as_it_says(patients):
+    stream, inside, trials = torch.Generator().manual_seed(0), 0, 200
+    groups = np.repeat(np.arange(patients), 5)
+    for _ in range(trials):
+        own = torch.randn(patients, 1, generator=stream, dtype=torch.float64)
+        _, found = mean_and_interval((own + 0.3 * torch.randn(patients, 5, generator=stream)).flatten(), groups)
+        assert found is not None
+        inside += found[0] < 0 < found[1]
+    assert inside / trials >= 0.9
 
 
 def test_pairs_that_say_nothing_are_left_out_and_one_patient_gives_no_interval():

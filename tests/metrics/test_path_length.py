@@ -247,7 +247,7 @@ def test_a_finding_is_the_length_of_the_images_without_their_masks():
     assert found.value == pytest.approx(expected.value)
     assert found.interval == pytest.approx(expected.interval)
     assert found.extra == {"pairs": 40, "distance": "features_grey", "sha256": "0"}
-    assert (found.resize, found.real, found.reason) == ("none", None, None)
+    assert (found.resize, found.real, found.reason, found.counts) == ("none", None, None, (0, 80))
 
 
 def test_images_that_are_no_numbers_are_a_reason():

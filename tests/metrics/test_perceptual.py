@@ -15,8 +15,8 @@ from medsynth.metrics.features import Extractor, MissingWeights
 from medsynth.metrics.perceptual import (
     FeatureDistance,
     Perceptual,
-    distance_at_hand,
     distance_of,
+    distances_at_hand,
     diversity_finding,
     load_lpips,
     perceptual_distance,
@@ -147,7 +147,7 @@ def test_weights_that_are_not_the_published_ones_take_no_published_name(squeeze,
 
 
 def test_lpips_says_what_it_lacks(tmp_path, squeeze):
-    with pytest.raises(UserError, match=r"metrics\.lpips\.network=vgg19 is unknown; choices: alex, vgg, squeeze"):
+    with pytest.raises(ValueError, match="LPIPS knows no network vgg19; choices: alex, vgg, squeeze"):
         load_lpips(network="vgg19", weights=squeeze[1])
     with pytest.raises(MissingWeights, match=r"put torchvision's vgg16-397923af\.pth there") as found:
         load_lpips(network="vgg", weights=tmp_path / "absent.pth")
@@ -245,19 +245,22 @@ def test_metrics_are_named_after_the_network():
     ]
 
 
-def test_lpips_is_taken_where_its_weights_are_and_images_suit_it(tmp_path, monkeypatch):
+def test_lpips_stands_beside_the_first_extractor_where_its_weights_are_and_images_suit_it(tmp_path, monkeypatch):
     from medsynth.metrics import perceptual
 
     extractors = [RandomConvolutions(1), Means()]
     monkeypatch.setenv("MEDSYNTH_CACHE", str(tmp_path))
+    file = tmp_path / "weights" / "alexnet-owt-7be5be79.pth"
+    absent = distances_at_hand(extractors, channels=1, side=64)
+    assert list(absent) == ["random", "lpips_alex"]
+    assert absent["lpips_alex"].value is None
+    assert absent["lpips_alex"].extra == {"fill": str(file)}
+    assert "set metrics.extractor.lpips=FILE" in absent["lpips_alex"].reason
     published = Perceptual("lpips_alex", lambda x: [x], "0")
     monkeypatch.setattr(perceptual, "load_lpips", lambda network, weights: published if weights == file else None)
-    file = tmp_path / "weights" / "alexnet-owt-7be5be79.pth"
-    assert short_name(distance_at_hand(extractors, channels=1, side=64)) == "random"
-    file.parent.mkdir()
-    file.write_bytes(b"")
-    assert distance_at_hand(extractors, channels=3, side=64) is published
+    assert distances_at_hand(extractors, channels=3, side=64)["lpips_alex"] is published
     monkeypatch.setenv("MEDSYNTH_CACHE", str(tmp_path / "other"))
-    assert distance_at_hand(extractors, channels=1, side=32, lpips=file) is published
-    assert short_name(distance_at_hand(extractors, channels=2, side=64)) == "random"
-    assert short_name(distance_at_hand(extractors, channels=1, side=16)) == "random"
+    assert distances_at_hand([], channels=1, side=32, lpips=str(file)) == {"lpips_alex": published}
+    for channels, side in ((2, 64), (1, 16)):
+        found = distances_at_hand(extractors, channels=channels, side=side)["lpips_alex"]
+        assert f"1 or 3 channels of 32 pixels a side; these images have {channels} of {side}" in found.reason

@@ -101,7 +101,9 @@ def test_the_neighbour_search_goes_through_every_chunk(monkeypatch):
     once = neighbour_distance(train, rows)
     monkeypatch.setattr("medsynth.metrics.privacy.CHUNK", 7)
     torch.testing.assert_close(neighbour_distance(train, rows), once)
-    torch.testing.assert_close(once, torch.cdist(train, train).fill_diagonal_(9).min(dim=1).values.double() / 2)
+    torch.testing.assert_close(
+        once, torch.cdist(train.double(), train.double()).fill_diagonal_(9).min(dim=1).values / 2
+    )
 
 
 def test_a_critic_that_remembers_is_caught_and_one_that_does_not_is_not():

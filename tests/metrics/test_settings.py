@@ -52,7 +52,7 @@ def test_the_files_of_the_group_hold_every_key_at_its_default(name):
     assert set(config["extractor"]) == set(Weights.__dataclass_fields__)
     assert set(config["extractor"]["own"]) == set(OwnSettings.__dataclass_fields__)
     chosen = settings(config).extractor
-    assert (chosen.weights, chosen.download, chosen.encoder) == (None, False, None)
+    assert (chosen.weights, chosen.download, chosen.encoder, chosen.lpips) == (None, False, None, None)
     lists = {"mean": tuple(chosen.own.mean), "deviation": tuple(chosen.own.deviation)}
     assert replace(chosen.own, **lists) == OwnSettings()
 
@@ -61,10 +61,11 @@ def test_the_files_of_the_group_hold_every_key_at_its_default(name):
     ("config", "message"),
     [
         ({"extractors": ["vgg"]}, "vgg is unknown; choices: random, inception, encoder, own"),
-        ({"extractor": {"file": "x"}}, "metrics.extractor.file is unknown; keys: download, encoder, own, weights"),
+        ({"extractor": {"file": "x"}}, "extractor.file is unknown; keys: download, encoder, lpips, own, weights"),
         ({"extractor": {"own": {"fil": "x"}}}, "metrics.extractor.own.fil is unknown"),
         ({"extractor": {"own": {"channels": 2}}}, "metrics.extractor.own.channels=2 must be 1 or 3"),
         ({"extractor": {"encoder": 3}}, "metrics.extractor.encoder=3 must be a file"),
+        ({"extractor": {"lpips": True}}, "metrics.extractor.lpips=True must be a file"),
         ({"extractors": "random"}, "must be a list"),
     ],
 )

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from medsynth.metrics.sliced_wasserstein import (
     PatchSample,
     collapse,
+    equally_many,
     extract_patches,
     laplacian_pyramid,
     normalise,
@@ -20,9 +21,14 @@ def noise(*shape, seed=0):
 
 
 def patches(images):
-    sample = PatchSample(count=len(images))
-    sample.update(images)
-    return sample.compute()
+    return [found.flatten(0, 1) for found in sampled(images).compute()]
+
+
+def sampled(images, *, batches=1, first=0):
+    sample = PatchSample(first=first)
+    for part in images.tensor_split(batches):
+        sample.update(part)
+    return sample
 
 
 @pytest.mark.parametrize(
@@ -48,10 +54,10 @@ def test_patches_are_cut_where_they_are_asked_for():
     images = noise(2, 3, 16, 20)
     places = torch.tensor([[[0.0, 0.0], [0.999, 0.999]], [[0.5, 0.0], [0.0, 0.5]]])
     cut = extract_patches(images, places)
-    assert cut.shape == (4, 3, 49)
-    torch.testing.assert_close(cut[0], images[0, :, :7, :7].flatten(1))
-    torch.testing.assert_close(cut[1], images[0, :, 9:, 13:].flatten(1))
-    torch.testing.assert_close(cut[2], images[1, :, 5:12, :7].flatten(1))
+    assert cut.shape == (2, 2, 3, 49)
+    torch.testing.assert_close(cut[0, 0], images[0, :, :7, :7].flatten(1))
+    torch.testing.assert_close(cut[0, 1], images[0, :, 9:, 13:].flatten(1))
+    torch.testing.assert_close(cut[1, 0], images[1, :, 5:12, :7].flatten(1))
 
 
 def test_distance_of_points_on_a_line_is_the_shift():
@@ -82,17 +88,34 @@ def test_patches_are_normalised_by_channel():
 
 def test_patches_do_not_depend_on_how_the_set_was_cut():
     images = noise(7, 1, 32, 32)
-    whole, parts = PatchSample(count=7), PatchSample(count=7)
-    whole.update(images)
-    for part in images.split([1, 4, 2]):
-        parts.update(part)
-    assert all(torch.equal(a, b) for a, b in zip(whole.compute(), parts.compute(), strict=True))
+    assert equal(sampled(images, batches=3), sampled(images))
 
 
-def test_fewer_patches_come_from_each_image_of_a_large_set():
-    assert PatchSample(count=256).per_image == 128
-    assert PatchSample(count=10_000).per_image == 6
-    assert PatchSample(count=1_000_000).per_image == 1
+def equal(first, second):
+    return all(torch.equal(a, b) for a, b in zip(first.compute(), second.compute(), strict=True))
+
+
+def test_fewer_patches_come_from_each_image_of_a_large_set_however_it_was_cut(monkeypatch):
+    from medsynth.metrics import sliced_wasserstein
+
+    monkeypatch.setattr(sliced_wasserstein, "MOST_PATCHES", 512)
+    images = noise(40, 1, 16, 16)
+    assert [sampled(images[:n]).each for n in (1, 4, 8, 40)] == [128, 128, 64, 12]
+    whole = sampled(images)
+    assert [found.shape for found in whole.compute()] == [(40, 12, 1, 49)]
+    halves = sampled(images[:18], batches=5), sampled(images[18:], batches=7, first=18)
+    halves[0].append(halves[1])
+    assert equal(sampled(images, batches=9), whole)
+    assert equal(halves[0], whole)
+    held = sum(len(part) * part.shape[1] for part in sampled(images, batches=40).levels[0])
+    assert held <= 2 * 512
+
+
+def test_images_of_either_side_give_equally_many_patches():
+    few, many = ([noise(n, each, 1, 49)] for n, each in ((3, 128), (5, 32)))
+    found = equally_many(few, many)
+    assert [side[0].shape for side in found] == [(96, 1, 49), (160, 1, 49)]
+    assert torch.equal(found[0][0], few[0][:, :32].flatten(0, 1))
 
 
 def test_blur_shows_at_the_finest_level_and_displacement_at_the_coarsest():

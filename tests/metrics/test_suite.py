@@ -11,7 +11,7 @@ from medsynth.metrics.classifier_score import class_sums, classifier_score
 from medsynth.metrics.comparison import class_scores
 from medsynth.metrics.encoder.extractor import Encoder, cached_encoder
 from medsynth.metrics.encoder.network import EncoderNetwork
-from medsynth.metrics.entries import count_name, find
+from medsynth.metrics.entries import Finding, count_name, find
 from medsynth.metrics.inception import Inception
 from medsynth.metrics.measurement import Measurement
 from medsynth.metrics.origin import Origin
@@ -99,6 +99,22 @@ def test_fewer_images_than_the_name_says_fall_under_insufficient():
     assert find(judgement, "swd") == judgement["insufficient"]["swd_24"]
 
 
+def test_the_sliced_distance_of_the_same_images_does_not_depend_on_the_count_that_was_asked_for():
+    data = sets(count=10)
+    found = [find(judge(**data, config={**FAST, "count": count}), "swd") for count in (24, 50_000)]
+    assert found[0] == found[1]
+
+
+def test_a_figure_of_counts_of_its_own_is_never_insufficient():
+    data = sets(count=10)
+    yardstick = Yardstick(reference=data["reference"], held_out=data["held_out"], config=FAST)
+    fake = yardstick.measure(data["fake"])
+    judgement = yardstick.judgement(fake, {**yardstick.find(fake), "pair_mae": Finding(0.5, counts=(97, 97))})
+    assert (judgement["pair_mae_24"]["n_real"], judgement["pair_mae_24"]["n_fake"]) == (97, 97)
+    assert "swd_24" in judgement["insufficient"]
+    assert "pair_mae_24" not in judgement["insufficient"]
+
+
 def test_absent_inception_weights_give_null_with_a_reason_and_a_path(tmp_path, monkeypatch):
     monkeypatch.setenv("MEDSYNTH_CACHE", str(tmp_path))
     judgement = judge(**sets(), config={**FAST, "extractors": ["random", "inception"]})
@@ -136,6 +152,24 @@ def test_copies_of_training_images_outside_the_reference_are_found():
     assert (found["copies"], found["copies_unseen"], found["n_train"], found["n_unseen"]) == (3, 0, 43, 30)
     assert {(p["fake"], p["train"]) for p in found["pairs"][:3]} == {(0, 40), (1, 41), (2, 42)}
     assert found["near"] >= 3 / 24
+
+
+def test_every_distance_to_unseen_patients_stands_beside_that_to_training_ones():
+    data, unseen = sets(), images(10, seed=6)
+    judgement = judge(**data, config=FAST, train=data["reference"], unseen=unseen.split(4))
+    first = {name: [torch.cat(data[name])[:10]] for name in ("reference", "fake")}
+    config = {**FAST, "count": 10}
+    alone = Yardstick(reference=[unseen], held_out=first["reference"], config=config).judge(first["fake"])
+    kinds = ("frechet", "kid", "precision", "recall", "density", "coverage")
+    for name in (*(f"{kind}_random" for kind in kinds), "swd", "spectrum"):
+        found, expected = judgement[f"{name}_24"]["unseen"], alone[f"{name}_10"]
+        assert found["n"] == 10
+        assert found["value"] == pytest.approx(expected["value"], rel=1e-5)
+        assert found["real"] == pytest.approx(expected["real_against_real"], rel=1e-5)
+    levels = judgement["swd_24"]["unseen"]["levels"]
+    assert list(levels) == ["32", "16"]
+    assert sum(level["value"] for level in levels.values()) / 2 == pytest.approx(judgement["swd_24"]["unseen"]["value"])
+    assert "unseen" not in judgement["ms_ssim_24"]
 
 
 def test_a_yardstick_serves_many_judgements():

@@ -58,6 +58,17 @@ def test_points_without_spread_are_drawn_all_the_same(name, points):
     assert "nan" not in chart
 
 
+@pytest.mark.parametrize("name", CHARTS)
+def test_a_collapsed_set_is_drawn_as_dots_without_a_warning(name):
+    real = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+    chart = CHARTS[name](Embedding(real, 0.013 + 1e-5 * real[:40], (0.5, 0.2, 0.1)))
+    assert "nan" not in chart
+    assert 'd=""' not in chart
+    if name in ("synthetic alone", "side by side", "matrix"):
+        assert 'class="dots fake"' in chart
+        assert "overlap" not in chart
+
+
 @pytest.mark.parametrize("shares", [(0.5, 0.25, 0.1), ()])
 def test_axes_say_what_they_are(shares):
     chart = scatter_chart(embedding(shares=shares))

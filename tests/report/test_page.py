@@ -102,6 +102,44 @@ def test_intervals_and_unseen_patients_stand_beside_the_values(tmp_path):
         assert f"{title}, random features" in text
 
 
+@pytest.mark.parametrize(
+    ("drawn", "others", "halves"),
+    [
+        ("patients", "what other patients and other samples", "two sets of real images of different patients"),
+        ("volumes", "other volumes or series, each taken for a patient, and", "of different volumes or series"),
+        (
+            "images",
+            "other single images, whose patients nobody knows, and",
+            "two sets of real images that share no image",
+        ),
+    ],
+)
+def test_the_page_says_what_intervals_drew(tmp_path, judgement, drawn, others, halves):
+    found = {**judgement, "images": {**judgement["images"], "drawn": drawn, "n_drawn": 12}}
+    text = " ".join(Page(report(tmp_path, found)).text.split())
+    assert others in text
+    assert halves in text
+
+
+def test_a_ratio_to_a_kernel_distance_that_is_0_by_chance_is_not_shown(tmp_path, judgement):
+    kid = judgement["kid_random_12"] | {"value": 0.3, "real_against_real": 0.0002, "ratio": 1500.0}
+    kid |= {"interval": [0.2, 0.4], "unseen": {"value": 0.3, "real": 0.0002, "n": 1}}
+    html = report(tmp_path, {**judgement, "kid_random_12": kid})
+    assert "1,500" not in html
+    assert "1.5e+03" not in html
+    assert "to unseen patients, 1 image a side" in html
+    assert "1,500" in report(tmp_path, {**judgement, "kid_random_12": kid | {"interval": [0.2999, 0.3001]}})
+
+
+def test_pairs_have_a_point_and_no_gallery_of_copies(tmp_path, judgement):
+    error = judgement["swd_12"] | {"value": 12.3, "unit": "HU", "pairs": 1, "levels": {}}
+    page = Page(report(tmp_path, {**judgement, "pair_mae_12": error}))
+    assert "Of 1 pair: mean absolute error 12.3 HU" in " ".join(page.text.split())
+    assert ("h2", {"id": "memorisation"}) not in page.tags
+    assert ("li", {"class": "figures"}) in page.tags
+    assert ("h2", {"id": "memorisation"}) in Page(report(tmp_path, judgement)).tags
+
+
 def test_warnings_are_on_the_page(tmp_path, judgement):
     text = Page(report(tmp_path, {**judgement, "warnings": ["few patients"]})).text
     assert "few patients" in text

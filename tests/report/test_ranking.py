@@ -83,6 +83,7 @@ def test_differences_without_intervals_decide_nothing():
     given["differences"]["kid_random_100"][0]["interval"] = None
     found = compare(given)
     assert found.tone == "unknown"
+    assert "b comes before a by the kernel distance (random features), nobody knows if by" in found.points[0].text
     assert "(no interval)" in found.points[0].text
     assert "none can be told from chance" in found.points[-1].text
 

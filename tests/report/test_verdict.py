@@ -1,35 +1,10 @@
 """The verdict follows the figures."""
 
 import pytest
+from made_up import whole
 
-from medsynth.report.verdict import number, times, verdict
-
-
-def judgement(*, frechet=1.2, swd=1.1, spectrum=1.4, ms_ssim=1.0, copies=0, near=0.01, enough=True, calibrated=True):
-    def entry(ratio, **more):
-        real = 0.2 if calibrated else None
-        return {
-            "value": 0.2 * ratio,
-            "real_against_real": real,
-            "ratio": ratio if calibrated else None,
-            "n_real": 256,
-            "n_fake": 256,
-            **more,
-        }
-
-    def level(ratio):
-        return {"value": 30.0 * ratio, "real_against_real": 30.0 if calibrated else None}
-
-    unseen = {"n_unseen": 100, "copies_unseen": 0, "near": near} if calibrated else {}
-    found = {
-        "frechet_random_256": entry(frechet),
-        "swd_256": entry(1.0, levels={"64": level(swd), "16": level(1.0)}),
-        "spectrum_256": entry(spectrum),
-        "ms_ssim_256": entry(ms_ssim),
-        "nearest_train_256": entry(1.0, copies=copies, n_train=500, **unseen),
-    }
-    images = {"count": 256, "n_real": 256, "n_fake": 256}
-    return {**(found if enough else {}), "insufficient": {} if enough else found, "warnings": [], "images": images}
+from medsynth.report.points import number, ratio, times
+from medsynth.report.verdict import verdict
 
 
 @pytest.mark.parametrize(
@@ -52,13 +27,13 @@ def judgement(*, frechet=1.2, swd=1.1, spectrum=1.4, ms_ssim=1.0, copies=0, near
     ],
 )
 def test_the_headline_tells_the_worst_first(figures, tone, words):
-    found = verdict(judgement(**figures))
+    found = verdict(whole(**figures))
     assert words in found.headline
     assert found.tone == tone
 
 
 def test_each_point_carries_its_figures():
-    points = {point.aspect: point for point in verdict(judgement(frechet=3.2, copies=0)).points}
+    points = {point.aspect: point for point in verdict(whole(frechet=3.2, copies=0)).points}
     assert list(points) == ["Fidelity", "Diversity", "Memorisation", "Evidence"]
     assert "Fréchet distance is 3.2 times" in points["Fidelity"].text
     assert "the sliced Wasserstein distance at 64 pixels is 1.1 times" in points["Fidelity"].text
@@ -67,57 +42,8 @@ def test_each_point_carries_its_figures():
     assert "256 real and 256 synthetic" in points["Evidence"].text
 
 
-def test_copies_no_more_frequent_than_among_unseen_patients_are_no_alarm():
-    figures = judgement(copies=2)
-    figures["nearest_train_256"]["copies_unseen"] = 1
-    assert {p.aspect: p.tone for p in verdict(figures).points}["Memorisation"] == "good"
-
-
-def duplicates(rate, *, copies=0, normal=(0.0, 0.05), threshold=0.2, expected=0.01):
-    figures = judgement()
-    entry = {**figures["swd_256"], "value": rate, "real_against_real": expected, "normal": normal}
-    entry |= {"copies": copies, "threshold": threshold}
-    figures["duplicates_256"] = entry
-    return next(point for point in verdict(figures).points if point.aspect == "Memorisation")
-
-
-def test_a_changed_copy_counts_as_a_copy():
-    point = duplicates(0.004, copies=1)
-    assert point.tone == "poor"
-    assert "1 of 256 synthetic images copy one of 500 training images, mirrored" in point.text
-
-
-@pytest.mark.parametrize(
-    ("rate", "normal", "tone"),
-    [(0.04, (0.0, 0.05), "good"), (0.06, (0.0, 0.05), "mixed"), (0.04, None, "good"), (0.06, None, "mixed")],
-)
-def test_likely_duplicates_are_held_against_new_patients(rate, normal, tone):
-    point = duplicates(rate, normal=normal)
-    assert point.tone == tone
-    assert f"{rate:.1%} of 256" in point.text
-
-
-def test_copies_tell_nothing_where_unseen_images_are_copies_too():
-    assert duplicates(0.04, copies=4, threshold=0.001).tone == "good"
-
-
-def test_duplicates_that_could_not_be_computed_fall_back_to_plain_copies():
-    assert duplicates(None).text == duplicates_absent().text
-
-
-def test_of_few_unseen_images_the_rate_of_likely_duplicates_says_little():
-    point = duplicates(0.6, normal=None, expected=0.5)  # of one unseen image: half of all new ones lie closer
-    assert point.tone == "good"
-    assert "up to 100% is taken as chance" in point.text
-    assert "than 75% of unseen patients' do" in duplicates(0.6, normal=None, expected=0.25).text
-
-
-def duplicates_absent():
-    return next(point for point in verdict(judgement()).points if point.aspect == "Memorisation")
-
-
 def usable(share, expected=0.95, **more):
-    figures = judgement()
+    figures = whole()
     figures["usable_256"] = {"value": share, "real_against_real": expected, "ratio": None, **more}
     return verdict(figures)
 
@@ -139,7 +65,7 @@ def test_usable_images_are_held_against_new_real_ones(share, tone, headline):
 
 
 def test_spoilt_images_that_are_all_alike_are_called_spoilt_first():
-    figures = judgement(ms_ssim=1.6)
+    figures = whole(ms_ssim=1.6)
     figures["usable_256"] = {"value": 0.2, "real_against_real": 0.95, "ratio": None}
     found = verdict(figures)
     assert found.headline == "Most of the synthetic images are spoilt, and they are too much alike."
@@ -152,34 +78,116 @@ def test_a_blind_detector_says_so_and_changes_no_headline():
     assert found.tone == "good"
 
 
-def member(low, high, **figures):
-    found = judgement(**figures)
-    found["membership_256"] = {**found["swd_256"], "value": (low + high) / 2, "interval": [low, high]}
+# ------------------------------------------------------------------------------------------- diversity and pairs
+
+
+def varied(value, real, **more):
+    figures = whole()
+    figures["ms_ssim_256"] |= {"value": value, "real_against_real": real, "ratio": value / real}
+    for kind, (one, other) in more.items():
+        figures[f"{kind}_random_256"] = {**figures["swd_256"], "value": one, "real_against_real": other}
+    return verdict(figures)
+
+
+@pytest.mark.parametrize(
+    ("value", "real", "tone"),
+    [
+        (1.0, 0.976, "poor"),
+        (0.99, 0.976, "poor"),
+        (0.983, 0.976, "mixed"),
+        (0.977, 0.976, "good"),
+        (0.974, 0.976, "good"),
+        (0.93, 0.976, "mixed"),
+        (1.0, 0.785, "poor"),
+        (1.0, 1.0, "good"),
+        (0.9999, 1.0, "good"),
+        (0.3, 0.29, "good"),
+    ],
+)
+def test_equal_images_are_no_variety_where_real_ones_are_alike_too(value, real, tone):
+    point = varied(value, real).points[1]
+    assert (point.aspect, point.tone) == ("Diversity", tone)
+    assert varied(value, real).tone == tone
+
+
+def test_few_different_images_are_a_collapse_unless_real_ones_repeat_as_well():
+    figures = whole()
+    figures["nearest_train_256"]["different"] = {"real": 250, "fake": 3}
+    point = verdict(figures).points[1]
+    assert point.tone == "poor"
+    assert point.text.startswith("The 256 synthetic images are only 3 different ones.")
+    for different in ({"real": 4, "fake": 3}, {"real": 256, "fake": 200}):
+        figures["nearest_train_256"]["different"] = different
+        assert verdict(figures).points[1].tone == "good"
+
+
+@pytest.mark.parametrize(
+    ("left_out", "tone"),
+    [
+        ({"recall": (0.1, 0.9)}, "mixed"),
+        ({"recall": (0.8, 0.9), "coverage": (0.03, 1.0)}, "mixed"),
+        ({"recall": (0.8, 0.9), "coverage": (0.7, 1.0)}, "good"),
+        ({"coverage": (0.005, 0.1)}, "good"),  # real images hardly cover each other: it says nothing
+    ],
+)
+def test_real_images_that_nothing_is_like_are_a_reservation(left_out, tone):
+    assert varied(0.3, 0.3, **left_out).points[1].tone == tone
+
+
+def paired(**figures):
+    found = whole(**figures)
+    for name, (value, unit) in {"mae": (4.2, "HU"), "psnr": (31.0, "dB"), "ssim": (0.91, None)}.items():
+        found[f"pair_{name}_256"] = {
+            **found["swd_256"],
+            "value": value,
+            "pairs": 40,
+            **({"unit": unit} if unit else {}),
+        }
     return verdict(found)
 
 
-def test_a_critic_that_knows_its_training_images_is_a_reservation():
-    found = member(0.6, 0.7)
-    point = next(point for point in found.points if point.aspect == "Memorisation")
-    assert point.tone == found.tone == "mixed"
-    assert "AUC 0.650, 0.600 to 0.700" in point.text
-    assert "the critic knows its training images" in found.headline
+def test_images_meant_to_be_like_real_ones_are_no_copies():
+    found = paired(copies=200)
+    assert [point.aspect for point in found.points] == ["Fidelity", "Diversity", "Pairs", "Evidence"]
+    assert found.headline == "The synthetic images are close to the real ones and as varied."
+    point = found.points[2]
+    assert point.tone == "figures"
+    assert "Of 40 pairs: mean absolute error 4.20 HU, PSNR 31.0 dB, SSIM 0.910." in point.text
+    assert "meant to be alike" in point.text
 
 
-def test_a_critic_that_tells_nothing_changes_nothing():
-    found = member(0.45, 0.55)
-    assert found.tone == "good"
-    assert "do not give training images away" in found.points[2].text
+# -------------------------------------------------------------------------------------------------------- evidence
 
 
-def test_copies_weigh_more_than_what_the_critic_knows():
-    found = member(0.6, 0.7, copies=3)
-    assert "Do not share these images" in found.headline
-    assert "suspiciously" in member(0.6, 0.7, near=0.3).headline
+@pytest.mark.parametrize(
+    ("facts", "headline", "text"),
+    [
+        ({"n_real": 2, "n_fake": 2}, "From too few images to be sure: ", "2 real and 2 synthetic images, as many as"),
+        ({"n_fake": 49}, "From too few images to be sure: ", "but 50 each are the least"),
+        ({"drawn": "patients", "n_drawn": 4}, "From too few patients to be sure: ", "the real ones are of 4 patients"),
+        ({"drawn": "volumes", "n_drawn": 9}, "From too few volumes to be sure: ", "the real ones are of 9 volumes"),
+    ],
+)
+def test_few_images_or_patients_are_no_good_evidence_however_few_were_asked_for(facts, headline, text):
+    figures = whole()
+    figures["images"] |= facts
+    found = verdict(figures)
+    assert found.headline.startswith(headline)
+    assert found.points[-1].tone == found.tone == "mixed"
+    assert text in found.points[-1].text
+
+
+@pytest.mark.parametrize(
+    "facts", [{"drawn": "images", "n_drawn": 50, "n_real": 50}, {"drawn": "patients", "n_drawn": 10}]
+)
+def test_enough_images_are_good_evidence(facts):
+    figures = whole()
+    figures["images"] |= facts
+    assert verdict(figures).points[-1].tone == "good"
 
 
 def test_evidence_says_when_no_figure_has_its_images():
-    points = {point.aspect: point for point in verdict(judgement(enough=False)).points}
+    points = {point.aspect: point for point in verdict(whole(enough=False)).points}
     assert points["Evidence"].text.startswith("No figure has the images it needs: 256 real")
 
 
@@ -189,6 +197,24 @@ def test_evidence_says_when_no_figure_has_its_images():
 )
 def test_numbers_have_three_digits(value, text):
     assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "real", "interval", "expected"),
+    [
+        ("kid_random", 0.3, 0.0002, (0.2, 0.4), None),
+        ("kid", 0.3, 0.0002, None, None),
+        ("kid_random", 0.3, 0.15, (0.2, 0.4), 2),
+        ("frechet_random", 0.3, 0.0003, (0.2, 0.4), 1000),
+        ("frechet_random", 0.3, 0.15, None, 2),
+        ("swd", 0.3, 0.0, None, None),
+        ("swd", None, 0.1, None, None),
+        ("kid_random", -0.1, 0.2, (-0.2, 0.0), None),
+    ],
+)
+def test_a_kernel_distance_has_no_ratio_to_one_that_is_0_by_chance(name, value, real, interval, expected):
+    found = ratio(name, {"value": value, "real_against_real": real}, interval=interval)
+    assert found == (expected and pytest.approx(expected))
 
 
 def test_ratios_near_one_are_about_equal():
