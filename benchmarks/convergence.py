@@ -52,6 +52,7 @@ RECIPES: dict[str, Mapping[str, tuple[str, ...]]] = {
     "classes": dict.fromkeys(CONDITIONAL, ("batch_size=32",))
     | {
         "acgan": ("batch_size=32", "model.fake_class_weight=0"),  # else images of one class bear another's mark
+        "clapgan": (),
         "cwgan_gp": (*FASTER, STEADIER),
     },
     "phantoms": {
