@@ -1,8 +1,9 @@
 """What every file of conf/experiment owes: it composes, its model can be built, and its header says what was published
-and by whom."""
+and by whom. And the numbers that papers and studies publish, which models and experiments hold."""
 
 import re
-from functools import cache
+from functools import cache, reduce
+from operator import getitem
 from typing import Any
 
 import pytest
@@ -30,14 +31,103 @@ PUBLISHED = {  # the study's figure, as its header must say it
 XRAY = [name for name in EXPERIMENTS if name.startswith("xray_")]
 
 
+def moved_by(kind: str, *, lr: float, players: str = "critic generator", **rest: Any) -> dict[str, Any]:
+    """One kind of optimizer for all players, by path."""
+    settings = {"_target_": f"torch.optim.{kind}", "_partial_": True, "lr": lr, **rest}
+    return {f"optimizer.{player}": settings for player in players.split()}
+
+
+# By model, from the papers and the chest X-ray study themselves: the value at a path, or some of those of a dict there.
+ADAM = moved_by("Adam", lr=2e-4, betas=[0.5, 0.999])  # section 4, Radford et al. 2016
+NORMED = {"norm": "batch", "init": "dcgan"}  # the same
+DCGAN = {"model.generator": NORMED, "model.critic": {**NORMED, "leak": 0.2}}
+BARE = {"norm": "none", "leak": 0.2, "init": "he"}  # section 4 and the code of Gulrajani et al. 2017
+RESIDUAL = {"norm": "none", "leak": 0.0, "spectral_norm": True}  # Miyato et al. 2018
+FIXUP = {"norm": "none", "leak": 0.2, "init": "fixup"}  # Huang et al. 2024
+HARD = {"model.loss.real_target": 1.0}  # labels without smoothing
+GAME = {**ADAM, **HARD, "model.n_critic": 1}  # Algorithm 1, Goodfellow et al. 2014
+GAN = {**GAME, "model.r1_weight": 0.0}
+WGAN = {**moved_by("RMSprop", lr=5e-5), "model.clip": 0.01, "model.n_critic": 5}  # Algorithm 1, Arjovsky et al. 2017
+WGAN_GP = {  # Algorithm 1, Gulrajani et al. 2017
+    **moved_by("Adam", lr=1e-4, betas=[0.0, 0.9]),
+    "model.gp_weight": 10.0,
+    "model.n_critic": 5,
+}
+HINGE = {  # section 5, Miyato and Koyama 2018
+    **moved_by("Adam", lr=2e-4, betas=[0.0, 0.9]),
+    "model.critic.spectral_norm": True,
+    "model.critic.network": RESIDUAL,
+}
+KERAS = {"norm_momentum": 0.2, "norm_eps": 1e-3}  # the study's 0.8 is the share that is kept
+DENSE = {"widths": [256, 512, 1024], "leak": 0.3, **KERAS}  # section 4.3.2 of the study
+STRIDED = {"leak": 0.2, "dropout": 0.25, **KERAS}  # sections 4.3.3 and 4.3.6
+FOUR = {"widths": [16, 32, 64, 128], **STRIDED}  # section 4.3.3
+NUMBERS: dict[str, dict[str, Any]] = {
+    "gan": {**GAN, "model.generator": DENSE, "model.critic": {"leak": 0.2, "dropout": 0.0}},
+    "wgan": {**WGAN, "model.generator": DENSE, "model.critic": {**FOUR, "norm": "batch"}},
+    "wgan_gp_xray": {**WGAN_GP, "model.generator": DENSE, "model.critic": {**FOUR, "norm": "none"}},
+    "cgan": {**GAN, "model.generator.network": DENSE, "model.critic.network": {"leak": 0.2, "dropout": 0.4}},
+    "dcgan_upsample": {**GAN, "model.generator": KERAS, "model.critic": {**STRIDED, "norm": "batch"}},
+    "vae": moved_by("Adam", lr=1e-3, betas=[0.9, 0.999], players="autoencoder"),  # Kingma and Ba 2015
+    "dcgan": {**GAN, **DCGAN, "model.latent_dim": 100},
+    "wgan_conv": {**WGAN, **DCGAN},
+    "wgan_linear_conv": {**WGAN, **DCGAN},
+    "small_gan": {**WGAN_GP, "model.critic": BARE},
+    "larger_gan_v1": {**WGAN_GP, "model.critic": BARE},
+    "larger_gan_v2": {**WGAN_GP, "model.critic": BARE},
+    "wgan_gp": {**WGAN_GP, "model.critic": BARE},
+    "cwgan_gp": {**WGAN_GP, "model.critic.network": BARE},
+    "lsgan": {**GAN, **DCGAN},  # targets 0 and 1: Eq. 9, Mao et al. 2017
+    "lapgan": GAME,
+    "acgan": {  # L_S + L_C, Odena et al. 2017
+        **GAME,
+        "model.class_weight": 1.0,
+        "model.fake_class_weight": 1.0,
+        "model.generator.network": NORMED,
+        "model.critic.network": {**NORMED, "leak": 0.2},
+    },
+    "began": {**moved_by("Adam", lr=1e-4), "model.k_step": 1e-3},  # Berthelot et al. 2017, which names no betas
+    "ebgan": {  # Zhao et al. 2017: a margin of 10 on 28x28 pixels
+        **ADAM,
+        **DCGAN,
+        "model.margin": round(10 / 28, 2),
+        "model.pulling_away_weight": 0.1,
+    },
+    "hinge": {  # section 5, Zhang et al. 2019
+        **moved_by("Adam", lr=4e-4, betas=[0.0, 0.9], players="critic"),
+        **moved_by("Adam", lr=1e-4, betas=[0.0, 0.9], players="generator"),
+        "model.n_critic": 1,
+        "model.r1_weight": 0.0,
+        "model.critic": RESIDUAL,
+    },
+    "projection": {**HINGE, "model.n_critic": 5, "model.r1_weight": 0.0},
+    "multi_hinge": {**HINGE, "model.n_critic": 4},  # the code of Kavalerov et al. 2019
+    "r3gan": {**moved_by("Adam", lr=2e-4, betas=[0.0, 0.99]), "model.generator": FIXUP, "model.critic": FIXUP},
+    "msg_gan": {  # the code of Karnewar and Wang 2020
+        **moved_by("Adam", lr=3e-3, betas=[0.0, 0.99]),
+        **HARD,
+        "model.latent_dim": 512,
+        "model.n_critic": 1,
+        "model.r1_weight": 10.0,
+    },
+    "vaegan": {  # Larsen et al. 2016
+        **moved_by("RMSprop", lr=3e-4, players="encoder generator critic"),
+        **HARD,
+        **DCGAN,
+    },
+}
+NUMBERED = [*((None, f"model={model}") for model in NUMBERS), *((name,) for name in PUBLISHED)]
+
+
 @cache
-def composed(name: str, *overrides: str) -> tuple[dict[str, Any], Any]:
-    """The resolved configuration of train, not to be changed, and Hydra's own part of it."""
+def composed(name: str | None, *overrides: str) -> tuple[dict[str, Any], Any]:
+    """The resolved configuration of train with an experiment or none, not to be changed, and Hydra's own part of it."""
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        full: Any = compose("train", overrides=[f"experiment={name}", *overrides], return_hydra_config=True)
+        chosen = [] if name is None else [f"experiment={name}"]
+        full: Any = compose("train", overrides=[*chosen, *overrides], return_hydra_config=True)
     hydra = full.hydra
     config: Any = OmegaConf.to_container(OmegaConf.masked_copy(full, [k for k in full if k != "hydra"]), resolve=True)
     return config, hydra
@@ -84,6 +174,14 @@ def test_its_header_names_study_published_figure_and_command(name: str):
     assert re.search(rf"python -m medsynth\.train (-m )?experiment={name} ", text)
     assert "images=" in text
     assert ("FID leaves out the 2" in text) == ("FID" in PUBLISHED[name] and "no FID" not in PUBLISHED[name])
+
+
+@pytest.mark.parametrize("choice", NUMBERED, ids=lambda choice: choice[-1])
+def test_its_numbers_are_the_published_ones(choice: Any):
+    config, hydra = composed(*choice)
+    for path, value in NUMBERS[hydra.runtime.choices.model].items():
+        found = reduce(getitem, path.split("."), config)
+        assert found == ({**found, **value} if isinstance(value, dict) else value), path
 
 
 @pytest.mark.parametrize("name", [name for name in PUBLISHED if name.startswith("kidney_")])

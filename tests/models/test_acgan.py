@@ -13,16 +13,17 @@ from medsynth.synthesis import Training
 
 
 class Fixed(AuxiliaryCritic):
-    """Is undecided between real and fake, three to one for class 0, and sees a covariate of 0.5 in every image."""
+    """Is undecided between real and fake; sees class 0, three to one, and a covariate of 0.5 in white images, and class
+    1, three to one, and -0.5 in all others."""
 
     def __init__(self) -> None:
         nn.Module.__init__(self)
         self.weight = nn.Parameter(torch.zeros(()))
+        self.tells = frozenset({"label", "covariates"})
 
     def judge(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        count = len(image)
-        logit = self.weight.expand(count)
-        return logit, torch.tensor([math.log(3), 0.0]).expand(count, 2), torch.full((count, 1), 0.5)
+        covariate = torch.where(image.flatten(1).amin(1, keepdim=True) == 1, 0.5, -0.5)  # (b, 1)
+        return self.weight.expand(len(image)), covariate * torch.tensor([math.log(3), -math.log(3)]), covariate
 
 
 @pytest.fixture
@@ -38,34 +39,37 @@ def model() -> ACGAN:
 
 @pytest.fixture
 def batch() -> Batch:
+    """White images, which those of the untrained generator are not."""
     return Batch(
-        image=torch.zeros(4, 1, 16, 16),
+        image=torch.ones(4, 1, 16, 16),
         row=torch.arange(4),
         label=torch.tensor([0, 0, 0, 1]),
         covariates=torch.tensor([[0.5], [0.5], [-0.5], [0.5]]),
     )
 
 
-ENTROPY = -(3 * math.log(0.75) + math.log(0.25)) / 4
+def entropy(odds: float) -> float:
+    """Cross entropy of the labels of the batch, where the odds are for class 0."""
+    return math.log(1 + odds) - 0.75 * math.log(odds)
 
 
-def test_the_critic_tells_labels_and_covariates_of_real_images_and_of_fake_ones(model: ACGAN, batch: Batch):
+REAL, FAKE = {"class": entropy(3), "covariates": 1 / 4}, {"class": entropy(1 / 3), "covariates": 3 / 4}
+
+
+@pytest.mark.parametrize("fake_class_weight", [1.0, 0.5, 0.0])  # 0: synthetic images are left out
+def test_the_critic_tells_labels_and_covariates_of_real_images_and_of_fake_ones(
+    model: ACGAN, batch: Batch, fake_class_weight: float
+):
+    model.fake_class_weight = fake_class_weight
     terms = model.critic_loss(batch)
     assert terms["adversarial"].item() == pytest.approx(2 * math.log(2))
-    assert terms["class"].item() == pytest.approx(2 * 2 * ENTROPY)
-    assert terms["covariates"].item() == pytest.approx(2 * 3 * 1 / 4)
+    for name, weight in (("class", 2), ("covariates", 3)):
+        assert terms[name].item() == pytest.approx(weight * (REAL[name] + fake_class_weight * FAKE[name]))
 
 
-def test_synthetic_images_may_be_left_out_of_what_the_critic_learns_of_classes(model: ACGAN, batch: Batch):
+def test_the_generator_is_to_make_what_was_asked_whatever_the_critic_learns_from(model: ACGAN, batch: Batch):
     model.fake_class_weight = 0.0
-    terms = model.critic_loss(batch)
-    assert terms["class"].item() == pytest.approx(2 * ENTROPY)
-    assert terms["covariates"].item() == pytest.approx(3 * 1 / 4)
-    assert model.generator_loss(batch)["class"].item() == pytest.approx(2 * ENTROPY)
-
-
-def test_the_generator_is_to_make_what_was_asked(model: ACGAN, batch: Batch):
     terms = model.generator_loss(batch)
-    assert terms["class"].item() == pytest.approx(2 * ENTROPY)
-    assert terms["covariates"].item() == pytest.approx(3 * 1 / 4)
+    assert terms["class"].item() == pytest.approx(2 * FAKE["class"])
+    assert terms["covariates"].item() == pytest.approx(3 * FAKE["covariates"])
     assert model.needs == {"image", "label", "covariates"}
