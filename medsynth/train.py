@@ -3,14 +3,13 @@
 Read on in synthesis.py, the training loop.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medsynth.cli import verb
 from medsynth.errors import Interrupted, UserError, check_whole, is_rank_zero, say
 from medsynth.launch import launch, processes
+from medsynth.rehearsal import blamed_on, choices_of, images_at_once, rehearse
 from medsynth.run_directory import RunDirectory, default_name
 
 if TYPE_CHECKING:
@@ -62,10 +61,10 @@ def train(config: dict[str, Any], *, choices: dict[str, str], overrides: list[st
     _check_data(config, pack)
     if is_rank_zero():
         directory.check(config)
-    with _blamed_on(overrides, config):
+    with blamed_on(choices_of(config, overrides), model=choices["model"]) as words:
         model = _model(config, pack)
-        if _own_choices(overrides) or _smallest_batch(config) < 2:
-            _rehearse(model, size=min(2, _smallest_batch(config)), side=config["resolution"], **pack.shape_facts())
+        if words:
+            rehearse(model, size=min(2, images_at_once(config)), side=config["resolution"], **pack.shape_facts())
     if (count := processes(config["trainer"])) > 1:  # what can be refused has been refused by now, in one line
         return launch("medsynth.train", count, overrides)
     return _fit(model, pack, config, directory)
@@ -160,47 +159,6 @@ def _model(config: dict[str, Any], pack: "Pack") -> "SynthesisModule":
         )
     )
     return model
-
-
-def _rehearse(model: "SynthesisModule", *, size: int, side: int, channels: int, classes: int, covariates: int) -> None:
-    """Compute every phase's loss once, on a copy of the model and a dark batch in the data's shapes: networks that fit
-    neither one another nor the data raise here, before there is a run directory."""
-    from copy import deepcopy
-
-    import torch
-
-    batch: Any = {"image": -torch.ones(size, channels, side, side), "row": torch.arange(size)}
-    if classes:
-        batch["label"] = torch.full((size,), classes - 1)
-    if covariates:
-        batch["covariates"] = torch.zeros(size, covariates)
-    for phase in deepcopy(model).train().phases():
-        phase.loss(batch)
-
-
-@contextmanager
-def _blamed_on(overrides: list[str], config: dict[str, Any]) -> Iterator[None]:
-    """Say in one line which of the command line's choices do not work together; without any, the fault is ours."""
-    try:
-        yield
-    except (RuntimeError, IndexError, TypeError, ValueError, AttributeError) as error:
-        words = _own_choices(overrides)
-        if _smallest_batch(config) < 2:
-            words.append(f"batch_size={config['batch_size']}")
-        if not words:
-            raise
-        reason = " ".join(str(error).split())
-        raise UserError(f"model={config['choices']['model']} does not work with {' '.join(words)}: {reason}") from error
-
-
-def _own_choices(overrides: list[str]) -> list[str]:
-    """What the command line says of the model's parts and optimizers beyond their names."""
-    return [word for word in overrides if word.lstrip("+~").startswith(("model.", "optimizer."))]
-
-
-def _smallest_batch(config: dict[str, Any]) -> int:
-    """Images that networks see at once."""
-    return config["batch_size"] // (config["accumulate"] * max(1, processes(config["trainer"])))
 
 
 def _check_needs(model: "SynthesisModule", pack: "Pack", config: dict[str, Any]) -> None:

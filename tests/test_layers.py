@@ -24,6 +24,8 @@ OUTER = {
     "judging",
     "usable",
     "model_metrics",
+    "findings",
+    "rehearsal",
     *VERBS,
 }
 FORBIDDEN = {
@@ -53,11 +55,13 @@ FORBIDDEN = {
     "run_directory": {"synthesis", "models", "networks", "data", "metrics", "callbacks", *VERBS},
     "cli": {"synthesis", "models", "networks", "data", "metrics", "callbacks", *VERBS},
     "launch": {"synthesis", "models", "networks", "data", "metrics", "callbacks", *VERBS},
+    "rehearsal": {"models", "networks", "losses", "data", "metrics", *VERBS},
     "subjects": {"models", "callbacks", "report", "folders", *VERBS},
     "folders": {"models", "callbacks", "report", *VERBS},
     "results": {"models", "callbacks", "report", "folders", *VERBS},
     "compare": {"models", "callbacks", "folders", "judging", *VERBS},
     "judging": {"models", "callbacks", "compare", *VERBS},
+    "findings": {"models", "callbacks", "report", "folders", "compare", "judging", *VERBS},
     "usable": {"models", "callbacks", "report", "folders", *VERBS},
     "model_metrics": {"models", "callbacks", "report", "subjects", "folders", *VERBS},
     **{verb: {"models", *VERBS} for verb in VERBS},

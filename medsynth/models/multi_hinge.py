@@ -40,6 +40,7 @@ class MultiHinge(NoiseToImage):
     ) -> None:
         super().__init__(critic=critic, **shared)
         self.n_critic = n_critic
+        self.needs |= {"label"}
 
     def phases(self) -> list[Phase]:
         return [Phase("critic", self.critic_loss), Phase("generator", self.generator_loss, every=self.n_critic)]

@@ -21,7 +21,7 @@ def sets():
 
 @pytest.fixture(scope="module")
 def detector(sets):
-    return train_detector(*sets[:2], seed=0, steps=200)
+    return train_detector(*sets[:2], seed=0, steps=400)
 
 
 def test_spoilt_images_score_lower_than_real_ones_of_other_patients(detector, sets):

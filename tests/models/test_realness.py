@@ -15,7 +15,14 @@ from medsynth.networks.minibatch_stddev import MinibatchStddev
 from medsynth.synthesis import Training
 
 MODELS = sorted(path.stem for path in (conf_dir() / "model").glob("*.yaml"))
-LABELLED = ("cgan", "cwgan_gp", "multi_hinge", "projection")  # whose critics see labels; acgan's only guesses them
+LABELLED = (
+    "cgan",
+    "clapgan",
+    "cr3gan",
+    "cwgan_gp",
+    "multi_hinge",
+    "projection",
+)  # whose critics see labels; acgan's only guesses them
 STEPS = 12
 Compose = Callable[..., dict[str, Any]]
 
