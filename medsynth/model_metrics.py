@@ -65,7 +65,7 @@ def membership_finding(loaded: LoadedRun, pack: "Pack", *, count: int, seed: int
         "n_unseen": len(unseen),
         "leaks": found.leaks,
     }
-    return Finding(found.auc, 0.5, interval=found.interval, extra=extra)
+    return Finding(found.auc, 0.5, interval=found.interval, deviations=found.deviations, extra=extra)
 
 
 def realness(loaded: LoadedRun, pack: "Pack", indices: Int[ndarray, " n"]) -> Float[Tensor, " n"] | None:

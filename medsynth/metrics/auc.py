@@ -6,7 +6,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
 
-from medsynth.metrics.bootstrap import ROUNDS, SHARE, resample, widening
+from medsynth.metrics.bootstrap import ROUNDS, centred, resample, widening
 from medsynth.metrics.undefined import Undefined
 
 
@@ -19,21 +19,22 @@ def auc(higher: Float[Tensor, " n"], lower: Float[Tensor, " m"]) -> float:
     return _area(places[:n], places[n:], np.ones(n), np.ones(len(places) - n))
 
 
-def auc_interval(
+def auc_deviations(
     higher: Float[Tensor, " n"],
     lower: Float[Tensor, " m"],
     *,
     higher_groups: ndarray,
     lower_groups: ndarray,
-    share: float = SHARE,
     rounds: int = ROUNDS,
     seed: int = 0,
-) -> tuple[float, float] | None:
-    """The central `share` of `auc` over `rounds` draws of whole patients with replacement; None when a side has one.
+) -> Float[Tensor, " rounds"] | None:
+    """Deviations of `auc`, as `medsynth.metrics.bootstrap.interval` takes them, over `rounds` draws of whole patients
+    with replacement; None when a side has one.
 
     Images of a patient come and go together (Field and Welsh 2007, the cluster bootstrap): drawing single images would
     give an interval several times too narrow. It is widened for the patients of the smaller side: without that, it lay
-    above 0.5 for a critic that knows nobody 20 times of 100 with 2 patients, and 7 times with 4.
+    above 0.5 for a critic that knows nobody 20 times of 100 with 2 patients, and 7 times with 4. Scores of two critics
+    for the same images meet the same draws, so that their deviations can be subtracted.
 
     Args:
         higher_groups, lower_groups: (n,) and (m,) patient, or whatever stands for one, of each score.
@@ -45,11 +46,8 @@ def auc_interval(
     except Undefined:
         return None
     weights = zip(first.weights.numpy(), second.weights.numpy(), strict=True)
-    drawn = [_area(places[:n], places[n:], *pair) for pair in weights]
-    middle, wider = float(np.mean(drawn)), max(widening(side.groups, share=share) for side in (first, second))
-    ends = np.quantile(drawn, [(1 - share) / 2, (1 + share) / 2])
-    low, high = (min(max(middle + wider * (end - middle), 0.0), 1.0) for end in ends.tolist())
-    return low, high
+    drawn = torch.tensor([_area(places[:n], places[n:], *pair) for pair in weights], dtype=torch.float64)
+    return max(widening(side.groups) for side in (first, second)) * centred(drawn)
 
 
 def _places(higher: Tensor, lower: Tensor) -> tuple[ndarray, int]:

@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float, Int, Num
 from numpy import ndarray
 from torch import Tensor
 
-from medsynth.metrics.auc import auc, auc_interval
+from medsynth.metrics.auc import auc, auc_deviations
+from medsynth.metrics.bootstrap import interval
 from medsynth.metrics.nearest import Nearest
 from medsynth.metrics.tail import low_tail
 from medsynth.metrics.undefined import Undefined
@@ -181,15 +182,20 @@ def _shares(vectors: Tensor) -> Tensor:
 class Membership:
     """How well the critic's scores tell training images from images of patients never trained on.
 
-    auc: 0.5 says nothing leaks, 1 that every training image is known. interval: its central 95 % over draws of
-    patients; None when a side has one patient. accuracy: the share of training images among the n_train best scored;
-    `chance` is its value for guesses.
+    auc: 0.5 says nothing leaks, 1 that every training image is known. deviations: of `auc` with other patients, see
+    `medsynth.metrics.auc.auc_deviations`; None when a side has one patient. accuracy: the share of training images among
+    the n_train best scored; `chance` is its value for guesses.
     """
 
     auc: float
-    interval: tuple[float, float] | None
+    deviations: Float[Tensor, " rounds"] | None
     accuracy: float
     chance: float
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Where `auc` would lie with other patients, 95 %; None when a side has one patient."""
+        return None if self.deviations is None else interval(self.auc, self.deviations, least=0.0, most=1.0)
 
     @property
     def leaks(self) -> bool | None:
@@ -216,7 +222,7 @@ def membership(
     """
     return Membership(
         auc=auc(train, unseen),
-        interval=auc_interval(train, unseen, higher_groups=train_groups, lower_groups=unseen_groups, seed=seed),
+        deviations=auc_deviations(train, unseen, higher_groups=train_groups, lower_groups=unseen_groups, seed=seed),
         accuracy=_accuracy(train.detach().cpu().double(), unseen.detach().cpu().double()),
         chance=len(train) / (len(train) + len(unseen)),
     )

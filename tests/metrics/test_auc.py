@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from medsynth.metrics.auc import auc, auc_interval
+from medsynth.metrics.auc import auc, auc_deviations
+from medsynth.metrics.bootstrap import interval
+
+
+def auc_interval(high, low, **drawn):
+    return interval(auc(high, low), auc_deviations(high, low, **drawn), least=0.0, most=1.0)
 
 
 def test_scores_that_separate_give_one_and_the_other_way_round_zero():
@@ -50,7 +55,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
 
 def test_one_patient_has_no_interval():
     scores = torch.arange(4.0)
-    assert auc_interval(scores, scores, higher_groups=np.zeros(4), lower_groups=np.arange(4)) is None
+    assert auc_deviations(scores, scores, higher_groups=np.zeros(4), lower_groups=np.arange(4)) is None
 
 
 @pytest.mark.parametrize("patients", [2, 4])
@@ -68,3 +73,14 @@ def test_few_patients_that_are_all_told_apart_are_a_leak():
     groups = np.repeat(np.arange(2), 4)
     found = auc_interval(torch.ones(30), torch.zeros(8), higher_groups=np.arange(30), lower_groups=groups)
     assert found == (1, 1)
+
+
+def test_two_critics_are_compared_by_the_same_draws():
+    stream, groups = torch.Generator().manual_seed(0), np.repeat(np.arange(10), 20)
+    known, new = torch.randn(200, generator=stream), torch.randn(200, generator=stream)
+    one, scaled, other = (
+        auc_deviations(*scores, higher_groups=groups, lower_groups=groups)
+        for scores in ((known, new), (3 * known, 3 * new), (known + 1, new))
+    )
+    assert torch.equal(one, scaled)
+    assert (one - other).std() < 0.8 * torch.hypot(one.std(), other.std())
