@@ -212,8 +212,7 @@ def evidence(judgement: Mapping[str, Any]) -> Point:
     """By how many images there were, and of how many patients."""
     facts, few = judgement["images"], _too_few(judgement)
     counts = f"{facts['n_real']:,} real and {counted(facts['n_fake'], 'synthetic image')}"
-    nulls = sum(entry["value"] is None for entry in entries(judgement).values())
-    missing = f"; {counted(nulls, 'metric')} could not be computed" if nulls else ""
+    missing = _missing(judgement)
     if judgement["insufficient"]:
         is_all = set(judgement["insufficient"]) == set(entries(judgement))
         which = "No figure has the images it needs" if is_all else "Some figures have too few images"
@@ -225,3 +224,18 @@ def evidence(judgement: Mapping[str, Any]) -> Point:
     else:
         text = f"{counts}, as many as asked for{missing}."
     return Point("Evidence", "mixed" if few else "good", text)
+
+
+def _missing(judgement: Mapping[str, Any]) -> str:
+    """How many metrics have no value: for want of a file of weights, or for other reasons; nothing when all have."""
+    nulls = [entry for entry in entries(judgement).values() if entry["value"] is None]
+    waiting = sum("fill" in entry for entry in nulls)
+    told = [
+        f"; {counted(count, 'metric')} {what}"
+        for count, what in (
+            (waiting, f"{'waits' if waiting == 1 else 'wait'} for a file of weights"),
+            (len(nulls) - waiting, "could not be computed"),
+        )
+        if count
+    ]
+    return "".join(told)

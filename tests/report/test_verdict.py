@@ -192,6 +192,20 @@ def test_evidence_says_when_no_figure_has_its_images():
 
 
 @pytest.mark.parametrize(
+    ("nulls", "told"),
+    [
+        ([], "as many as asked for."),
+        ([{"fill": "FILE"}], "as many as asked for; 1 metric waits for a file of weights."),
+        ([{"fill": "FILE"}] * 2 + [{}], "; 2 metrics wait for a file of weights; 1 metric could not be computed."),
+    ],
+)
+def test_evidence_tells_why_figures_are_missing(nulls, told):
+    figures = whole()
+    figures |= {f"null {number}_256": {"value": None, "reason": "why", **one} for number, one in enumerate(nulls)}
+    assert verdict(figures).points[-1].text.endswith(told)
+
+
+@pytest.mark.parametrize(
     ("value", "text"),
     [(0.0123456, "0.0123"), (12.345, "12.3"), (1234.5, "1,234"), (0.0, "0"), (3.2e-6, "3.20e-06"), (-0.5, "-0.500")],
 )
