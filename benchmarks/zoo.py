@@ -6,7 +6,8 @@ images as half of the training images are. So slow models get more seconds, and 
 steps of the generator: the table says what the same look at the data gives, not what a model can reach.
 
 Each training's record is a file in DIR, a record that is there is not made again, and a training that was stopped goes
-on. One JSON object at the end: a row a training, with the kernel distance (random features) and its 95 % interval,
+on; its first eight synthetic images lie beside it, and those of all models in one picture, DATA.png. One JSON object at
+the end: a row a training, with the kernel distance (random features) and its 95 % interval,
 sliced Wasserstein distance, MS-SSIM of pairs, memorisation, the same of real images, and the CPU seconds.
 """
 
@@ -20,6 +21,8 @@ from measure import configuration, digits, machine, narrow
 
 SIDE, WIDTH, BATCH, IMAGES = 64, 16, 16, 32_000
 COUNT = 1_000  # images judged at most
+SHADES = 64  # of grey in the picture of all models, which halves its file
+LABEL = 130  # pixels beside each row of it
 KERNELS = ("kid_random", "kid_encoder")
 FIGURES = (*KERNELS, "swd", "spectrum", "ms_ssim", "usable", "nearest_train")
 
@@ -85,6 +88,22 @@ def save_samples(folder: Path, path: Path) -> None:
     grid(images, columns=8).save(path)
 
 
+def sheet(pictures: dict[str, Path], path: Path) -> None:
+    """Write the samples of several trainings as one picture, two columns of rows with their names."""
+    from PIL import Image, ImageDraw
+
+    rows = {name: Image.open(picture).convert("L") for name, picture in pictures.items()}
+    width, height = next(iter(rows.values())).size
+    half = (len(rows) + 1) // 2
+    whole = Image.new("L", (2 * (LABEL + width), half * height), color=32)
+    pen = ImageDraw.Draw(whole)
+    for number, (name, row) in enumerate(rows.items()):
+        x, y = number // half * (LABEL + width), number % half * height
+        pen.text((x + 6, y + height // 2 - 6), name, fill=255)
+        whole.paste(row, (x + LABEL, y))
+    whole.quantize(SHADES).save(path, optimize=True)
+
+
 def models() -> list[str]:
     """Every conf/model."""
     from medsynth.cli import conf_dir
@@ -110,7 +129,7 @@ def main() -> None:
     root = f"data.root={arguments.root}" if arguments.root else "data.phantom=true"
     data = [f"data={arguments.data}", root, *arguments.overrides]
     train_encoder(data)
-    rows = []
+    rows, shown = [], {}
     for seed in map(int, arguments.seeds.split(",")):
         for model in arguments.models.split(",") if arguments.models else models():
             name = f"{arguments.data}-{model}-{arguments.images}-{seed}"
@@ -123,6 +142,9 @@ def main() -> None:
                 row = {**facts, "cpu_seconds": digits(seconds), **judge(folder)}
                 path.write_text(json.dumps(row, indent=1) + "\n")
             rows.append(json.loads(path.read_text()))
+            shown[name.removeprefix(f"{arguments.data}-").removesuffix(f"-{IMAGES}-0")] = path.with_suffix(".png")
+    if pictures := {name: path for name, path in shown.items() if path.exists()}:
+        sheet(pictures, arguments.out / f"{arguments.data}.png")
     print(json.dumps({"benchmark": "zoo", "rows": rows, "machine": machine()}, indent=2))
 
 
