@@ -183,8 +183,8 @@ class Membership:
     """How well the critic's scores tell training images from images of patients never trained on.
 
     auc: 0.5 says nothing leaks, 1 that every training image is known. deviations: of `auc` with other patients, see
-    `medsynth.metrics.auc.auc_deviations`; None when a side has one patient. accuracy: the share of training images among
-    the n_train best scored; `chance` is its value for guesses.
+    `medsynth.metrics.auc.auc_deviations`; None when a side has one patient. accuracy: the share of training images
+    among the n_train best scored; `chance` is its value for guesses.
     """
 
     auc: float
