@@ -23,7 +23,10 @@ OF_RUNS = {
     "data.root": (None, "folders are read where they are"),
 }
 OF_ONE_RUN = {"truncations": ([], "only a model's latents can be truncated, and those of several are not compared")}
-NOT_OF_RUNS = {"real_images": (None, "a comparison shows synthetic images alone")}
+NOT_OF_RUNS = {
+    "real_images": (None, "a comparison shows synthetic images alone"),
+    "embedding": ("pca", "a comparison shows none"),
+}
 
 
 def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,6 +93,10 @@ def _check_values(config: Mapping[str, Any]) -> None:
             raise UserError(f"{name}={config[name]} must be a list: {name}=[{config[name]}]")
     for name in ("usable", "pairs", *(() if config["real_images"] is None else ("real_images",))):
         check_flag(config, name)
+    if config["embedding"] != "pca":
+        from medsynth.metrics.neighbour_map import check_method
+
+        check_method(config["embedding"])
     if config["channels"] not in (1, 3):
         raise UserError(f"channels={config['channels']} must be 1 or 3")
     if config["resolution"] is not None:

@@ -20,6 +20,7 @@ from medsynth.metrics.embedding import principal_axes
 from medsynth.metrics.entries import find
 from medsynth.metrics.measurement import Measurement
 from medsynth.metrics.nearest import COPY_DISTANCE
+from medsynth.metrics.neighbour_map import TITLES, neighbour_map
 from medsynth.metrics.per_class import ClassSets, judge_classes
 from medsynth.metrics.suite import Images, Yardstick
 from medsynth.model_metrics import truncation_sweep
@@ -152,6 +153,7 @@ def _judge(
             nearest=nearest_pairs(subject, judgement, show_real=show_real),
             curves=curves,
             embedding=_embedding(yardstick, synthetic),
+            neighbours=_neighbours(yardstick, synthetic, method=config["embedding"], seed=config["seed"]),
             class_grids={name: _class_grids(sets, show_real=show_real) for name, sets in subject.classes.items()},
         )
     say(f"{verdict(judgement).headline}\nreport: {report}")
@@ -188,6 +190,17 @@ def _embedding(yardstick: Yardstick, fake: Measurement) -> Embedding | None:
     basis = principal_axes(real.moments[name])
     shares = basis.explained()
     return Embedding(basis.project(real.features(name)), basis.project(fake.features(name)), shares, extractor=name)
+
+
+def _neighbours(yardstick: Yardstick, fake: Measurement, *, method: str, seed: int) -> Embedding | None:
+    """The same features as a map of neighbours; None where the method is pca, or there is nothing to place."""
+
+    real, name = yardstick.reference, next(iter(yardstick.extractors or {}), None)
+    if method == "pca" or name is None:
+        return None
+    say(f"placing {real.count + fake.count:,} images by {TITLES[method]}")
+    placed = neighbour_map(real.features(name), fake.features(name), method=method, seed=seed)
+    return placed and Embedding(*placed, method=TITLES[method])
 
 
 def nearest_pairs(subject: Subject, judgement: Mapping[str, Any], *, show_real: bool) -> list[NearestPair]:

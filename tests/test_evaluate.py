@@ -146,6 +146,12 @@ def test_sizes_may_differ_when_a_resolution_is_given(tmp_path):
     assert evaluate({**config, "resolution": 32})["images"]["height"] == 32
 
 
+def test_a_map_of_neighbours_is_shown_when_asked_for(tmp_path):
+    pytest.importorskip("sklearn")
+    answer = evaluate({**CONFIG, **folders(tmp_path), "embedding": "tsne"})
+    assert "t-SNE keeps neighbours together" in Path(answer["report"]).read_text()
+
+
 def test_a_folder_of_unseen_patients_calibrates_closeness(tmp_path):
     config = folders(tmp_path)
     unseen = write_images(tmp_path / "unseen", 9, seed=3)
@@ -194,6 +200,8 @@ def test_a_folder_of_unseen_patients_calibrates_closeness(tmp_path):
         ({**A_RUN, "run": None, "runs": ["a", "b"]}, "runs=a is no run directory: it has no config.yaml"),
         ({"resolution": 99_999}, "resolution=99999 must be at most 4096"),
         ({"real": 5, "fake": 6}, "real=5 is not a folder"),
+        ({"embedding": "lle"}, "embedding=lle is unknown; choices: pca, tsne, umap"),
+        ({**A_RUN, "run": None, "runs": ["a", "b"], "embedding": "tsne"}, "embedding=tsne needs run=RUN, or real=DIR"),
         ({"path_pairs": -1}, "path_pairs=-1 must be a whole number of at least 0"),
         ({"fake": None}, "fake= is missing"),
         ({"real": "/absent"}, "real=/absent is not a folder"),

@@ -38,13 +38,14 @@ class Embedding:
 
     real, fake: (n, k) and (m, k) along k >= 2 components.
     shares: of the real variance along each, 0 to 1; empty where axes have no such meaning (t-SNE, UMAP).
-    extractor: whose features they are.
+    extractor: whose features they are. method: what placed them, t-SNE or UMAP; empty: principal components.
     """
 
     real: Float[Tensor, "n k"]
     fake: Float[Tensor, "m k"]
     shares: Sequence[float] = ()
     extractor: str = ""
+    method: str = ""
 
     def name(self, axis: int) -> str:
         """How an axis is called."""

@@ -68,6 +68,7 @@ def write_report(
     nearest: Sequence[NearestPair] = (),
     curves: Sequence[Mapping[str, Any]] = (),
     embedding: Embedding | None = None,
+    neighbours: Embedding | None = None,
     class_grids: ClassGrids = MappingProxyType({}),
 ) -> Path:
     """Write `folder`/report.html, whole or not at all, and return its path.
@@ -80,6 +81,7 @@ def write_report(
         nearest: synthetic images and their nearest training images, closest first.
         curves: rows of metrics.jsonl.
         embedding: features of real and synthetic images along at least three axes; None: no such charts.
+        neighbours: the same images as a map of neighbours, shown beside an embedding; None: none.
         class_grids: by class, real images, or None where they must not be shown, and synthetic ones.
     """
     content = {
@@ -98,7 +100,7 @@ def write_report(
         ],
         "classes": class_section(judgement, class_grids),
         "truncation": truncation_section(judgement),
-        "embedding": _embedding(embedding),
+        "embedding": _embedding(embedding, neighbours),
         "charts": curve_charts(curves, judgement),
         **_nearest(judgement, nearest),
     }
@@ -213,7 +215,7 @@ def _edges(images: Float[Tensor, "b c h w"]) -> dict[str, str]:
     return {name: png_uri(sheet) for name, sheet in edge_sheets(images[:EDGES], columns=EDGES // 2).items()}
 
 
-def _embedding(shown: Embedding | None) -> dict[str, Any] | None:
+def _embedding(shown: Embedding | None, neighbours: Embedding | None) -> dict[str, Any] | None:
     if shown is None:
         return None
     return {
@@ -222,6 +224,7 @@ def _embedding(shown: Embedding | None) -> dict[str, Any] | None:
         "rotating": rotating_scatter(shown),
         "densities": density_charts(shown),
         "matrix": density_matrix(shown),
+        "neighbours": neighbours and {"method": neighbours.method, "scatter": scatter_chart(neighbours)},
         "style": style(),
         "script": script(),
     }

@@ -155,6 +155,18 @@ def test_an_embedding_brings_its_charts_and_the_script_that_turns_them(tmp_path,
     assert not re.search(r"https?://|@import|<link|url\(", html)
 
 
+def test_a_map_of_neighbours_stands_beside_the_components_with_a_warning(tmp_path, judgement):
+    points = torch.randn(2, 12, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    shown = Embedding(*points, shares=(0.5, 0.2, 0.1), extractor="random")
+    placed = Embedding(*points[..., :2], method="UMAP")
+    with_map, without = (
+        Page(report(tmp_path, judgement, embedding=shown, neighbours=one)).text for one in (placed, None)
+    )
+    assert "UMAP keeps neighbours together" in with_map
+    assert "How far groups lie apart and how large they" in with_map
+    assert "UMAP" not in without
+
+
 def test_edges_stand_under_the_rule_of_real_images(tmp_path, judgement):
     alts = [a["alt"] for tag, a in Page(report(tmp_path, judgement)).tags if tag == "img"]
     assert sum(alt.startswith("real images: ") for alt in alts) == 3
