@@ -34,17 +34,16 @@ def nearest_copy(queries: UInt8[Tensor, "n d"], train: UInt8[Tensor, "m d"], *, 
     Returns:
         Distances of this measure; `Nearest.copies` does not apply to them, `medsynth.metrics.privacy.duplicates` does.
     """
-    pictures, others = _pictures(queries, channels), _pictures(train, channels)
-    index = torch.zeros(len(pictures), dtype=torch.long)
-    best = torch.full((len(pictures),), -torch.inf)
-    middle = others[:, :, REACH:-REACH, REACH:-REACH]
-    exact, coarse = _unit(middle.flatten(1)), _unit(_coarse(middle))
-    for axes, start in product(FLIPS, range(0, len(pictures), QUERIES)):
+    index = torch.zeros(len(queries), dtype=torch.long)
+    best = torch.full((len(queries),), -torch.inf)
+    coarse = torch.cat([_unit(_coarse(_middles(part, channels))) for part in train.split(CHUNK)])
+    for axes, start in product(FLIPS, range(0, len(queries), QUERIES)):
         rows = slice(start, start + QUERIES)
-        windows = _windows(pictures[rows].flip(axes))
+        windows = _windows(_pictures(queries[rows], channels).flip(axes))
         shortlist = _shortlist(_unit(_coarse(windows)), coarse)  # (n, k)
         windows = _unit(windows.flatten(2))  # (n, shifts, d)
-        found = torch.einsum("nsd,nkd->nks", windows, exact[shortlist]).amax(dim=2)
+        exact = _unit(_middles(train[shortlist.flatten()], channels).flatten(1)).unflatten(0, shortlist.shape)
+        found = torch.einsum("nsd,nkd->nks", windows, exact).amax(dim=2)
         found, place = found.max(dim=1)
         index[rows] = torch.where(found > best[rows], shortlist.gather(1, place[:, None])[:, 0], index[rows])
         best[rows] = torch.maximum(found, best[rows])
@@ -54,6 +53,11 @@ def nearest_copy(queries: UInt8[Tensor, "n d"], train: UInt8[Tensor, "m d"], *, 
 def _pictures(thumbnails: Tensor, channels: int) -> Float[Tensor, "n c s s"]:
     side = round((thumbnails.shape[1] // channels) ** 0.5)
     return thumbnails.float().unflatten(1, (channels, side, side)) / 255
+
+
+def _middles(thumbnails: Tensor, channels: int) -> Float[Tensor, "n c w w"]:
+    """What stays of each picture however it is shifted."""
+    return _pictures(thumbnails, channels)[:, :, REACH:-REACH, REACH:-REACH]
 
 
 def _unit(vectors: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:

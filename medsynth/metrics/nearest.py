@@ -11,7 +11,7 @@ from medsynth.metrics.features import resize
 SIDE = 32
 COPY_DISTANCE = 1 / 255  # below one grey level of 256, root mean square over the thumbnail, two images are one
 NEAR_QUANTILE = 0.01
-CHUNK = 4096  # training images compared at once: bounds memory
+CHUNK, QUERIES = 4096, 1024  # training images, and others, compared at once: bounds memory
 
 
 def thumbnails(images: Float[Tensor, "b c h w"]) -> UInt8[Tensor, "b d"]:
@@ -49,6 +49,11 @@ class Nearest:
 
 def nearest(queries: UInt8[Tensor, "n d"], train: UInt8[Tensor, "m d"]) -> Nearest:
     """Find each query's nearest training thumbnail by Euclidean distance; m >= 1."""
+    found = [_nearest(part, train) for part in queries.split(QUERIES)]
+    return Nearest(torch.cat([one.distance for one in found]), torch.cat([one.index for one in found]))
+
+
+def _nearest(queries: UInt8[Tensor, "n d"], train: UInt8[Tensor, "m d"]) -> Nearest:
     x = _centred(queries)
     best = torch.full((len(x),), torch.inf)
     index = torch.zeros(len(x), dtype=torch.long)

@@ -20,7 +20,7 @@ PERCENTILE = 1.0
 COPY_SHARE = 0.5  # of the threshold: of phantoms, changed copies lay below 0.25 of it and other patients above 0.8
 DIVISIONS = 200  # of the unseen patients into halves
 FEWEST = 4  # patients that can be divided so
-CHUNK = 4096  # training images compared at once: bounds memory
+CHUNK, ROWS = 4096, 1024  # training images compared at once with so many of them: bounds memory
 
 
 # ------------------------------------------------------------------------------------------------ duplicates
@@ -157,6 +157,12 @@ def neighbour_distance(
     groups: (m,); with them the nearest one of another group, infinity where there is none. None: of all others.
     """
     kinds = torch.arange(len(train)) if groups is None else torch.from_numpy(np.unique(groups, return_inverse=True)[1])
+    return torch.cat([_neighbour_distance(train, part, kinds) for part in rows.split(ROWS)])
+
+
+def _neighbour_distance(
+    train: Num[Tensor, "m d"], rows: Int[Tensor, " n"], kinds: Int[Tensor, " m"]
+) -> Float[Tensor, " n"]:
     x = _shares(train[rows])
     best = torch.full((len(rows),), torch.inf)
     index = torch.zeros(len(rows), dtype=torch.long)

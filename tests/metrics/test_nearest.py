@@ -51,8 +51,10 @@ def test_a_copy_saved_as_another_8_bit_file_is_still_a_copy():
 
 def test_the_search_goes_through_every_chunk_of_a_large_training_set(monkeypatch):
     monkeypatch.setattr("medsynth.metrics.nearest.CHUNK", 8)
+    monkeypatch.setattr("medsynth.metrics.nearest.QUERIES", 2)
     queries, train = thumbnails(images(5, seed=0)), thumbnails(images(30, seed=1))
     train[29] = queries[2]
     found = nearest(queries, train)
+    assert len(found.index) == len(found.distance) == 5
     assert found.index[2] == 29
     assert found.distance[2] == 0

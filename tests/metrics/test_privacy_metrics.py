@@ -100,6 +100,7 @@ def test_the_neighbour_search_goes_through_every_chunk(monkeypatch):
     rows = torch.arange(30)
     once = neighbour_distance(train, rows)
     monkeypatch.setattr("medsynth.metrics.privacy.CHUNK", 7)
+    monkeypatch.setattr("medsynth.metrics.privacy.ROWS", 4)
     torch.testing.assert_close(neighbour_distance(train, rows), once)
     torch.testing.assert_close(
         once, torch.cdist(train.double(), train.double()).fill_diagonal_(9).min(dim=1).values / 2
