@@ -11,7 +11,8 @@ from medsynth.report.verdict import verdict
     ("figures", "tone", "words"),
     [
         ({}, "good", "close to the real ones, as varied, and no copies"),
-        ({"frechet": 5.0}, "mixed", "resemble the real ones, but can be told apart"),
+        ({"frechet": 2.9}, "mixed", "resemble the real ones, but can be told apart"),
+        ({"frechet": 3.1}, "mixed", "can easily be told apart from the real ones"),
         ({"spectrum": 8.0}, "mixed", "can easily be told apart from the real ones"),
         ({"swd": 50.0}, "poor", "far from the real ones"),
         ({"spectrum": 2.5}, "mixed", "can be told apart"),
