@@ -39,6 +39,8 @@ def evaluate(config: Mapping[str, Any]) -> dict[str, Any]:
     chosen = settings(config["metrics"])
     if chosen.count == 0:
         raise UserError("metrics.count=0 (metrics=none) judges nothing; use metrics=fast, metrics=full or a count")
+    if config["embedding"] != "pca" and not chosen.extractors:
+        raise UserError(f"embedding={config['embedding']} places features, and metrics.extractors=[] asks for none")
     if config["runs"] is not None:
         from medsynth.compare import compare_runs
 

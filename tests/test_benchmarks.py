@@ -227,7 +227,7 @@ def test_a_judgement_with_remembered_real_images_is_the_same(monkeypatch: pytest
     original = evaluate.metrics_config
     monkeypatch.setattr(evaluate, "save_weights", lambda path: None)
     monkeypatch.setattr(evaluate, "metrics_config", lambda count, weights: original(count))
-    assert evaluate.cached(evaluate.Size(cached=16))["same"]
+    assert evaluate.cached(evaluate.Size(cached=16, cached_pairs=1))["same"]
 
 
 def test_intervals_and_real_against_real_values_are_timed_apart():

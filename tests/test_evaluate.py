@@ -201,6 +201,10 @@ def test_a_folder_of_unseen_patients_calibrates_closeness(tmp_path):
         ({"resolution": 99_999}, "resolution=99999 must be at most 4096"),
         ({"real": 5, "fake": 6}, "real=5 is not a folder"),
         ({"embedding": "lle"}, "embedding=lle is unknown; choices: pca, tsne, umap"),
+        (
+            {"embedding": "tsne", "metrics": {**CONFIG["metrics"], "extractors": []}},
+            r"embedding=tsne places features, and metrics.extractors=\[\] asks for none",
+        ),
         ({**A_RUN, "run": None, "runs": ["a", "b"], "embedding": "tsne"}, "embedding=tsne needs run=RUN, or real=DIR"),
         ({"path_pairs": -1}, "path_pairs=-1 must be a whole number of at least 0"),
         ({"fake": None}, "fake= is missing"),

@@ -8,6 +8,8 @@ from numpy import ndarray
 from torch import Tensor
 
 from medsynth.errors import UserError
+from medsynth.metrics.embedding import principal_axes
+from medsynth.metrics.frechet import moments
 
 TITLES = {"tsne": "t-SNE", "umap": "UMAP"}
 LIBRARIES = {"tsne": "sklearn", "umap": "umap"}
@@ -38,11 +40,9 @@ def neighbour_map(
     """
     if len(real) + len(fake) < FEWEST:
         return None
-    features = torch.cat([real, fake]).cpu().double()
-    features = features - features.mean(dim=0)
+    features = torch.cat([real, fake]).cpu()
     if features.shape[1] > COMPONENTS:
-        axes = torch.linalg.eigh(features.T @ features).eigenvectors[:, -COMPONENTS:]
-        features = features @ axes
+        features = principal_axes(moments(features), count=COMPONENTS).project(features)
     place = _tsne if method == "tsne" else _umap
     placed = torch.from_numpy(place(features.float().numpy(), seed)).double()
     return placed[: len(real)], placed[len(real) :]
