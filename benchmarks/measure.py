@@ -50,18 +50,17 @@ def parse(description: str | None, **options: str) -> argparse.Namespace:
 # ------------------------------------------------------------------------------------------------- measuring
 
 
-def alternate(
-    ours: Callable[[], float], other: Callable[[], float], *, pairs: int, warmup: int = 1
-) -> tuple[list[float], list[float]]:
-    """Call both, which return their seconds, in the order ours, other, other, ours, ...: the machine's drift cancels.
+def alternate(*sides: Callable[[], float], pairs: int, warmup: int = 1) -> list[list[float]]:
+    """Call all sides, which return their seconds, in the order a, b, b, a, a, ...: the machine's drift cancels.
 
-    Returns the seconds of both sides, `pairs` of each; `warmup` pairs before them are not counted.
+    Returns the seconds of each side, `pairs` of each; `warmup` rounds before them are not counted.
     """
-    seconds: tuple[list[float], list[float]] = ([], [])
+    seconds: list[list[float]] = [[] for _ in sides]
+    numbers = range(len(sides))
     for pair in range(warmup + pairs):
-        for side in (0, 1) if pair % 2 == 0 else (1, 0):
-            seconds[side].append((ours, other)[side]())
-    return seconds[0][warmup:], seconds[1][warmup:]
+        for side in numbers if pair % 2 == 0 else reversed(numbers):
+            seconds[side].append(sides[side]())
+    return [times[warmup:] for times in seconds]
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:
