@@ -252,7 +252,6 @@ def stored(size: Size) -> dict[str, Any]:
 
 def cached(size: Size) -> dict[str, Any]:
     """A judgement whose real side is remembered, against the first one."""
-    from medsynth.metrics.inception import load_inception
     from medsynth.metrics.origin import Origin
     from medsynth.metrics.statistics_cache import StatisticsCache
     from medsynth.metrics.suite import judge
@@ -275,7 +274,7 @@ def cached(size: Size) -> dict[str, Any]:
             caches.append(Path(folder) / str(len(caches)))
             return seconds(judged)
 
-        load_inception(weights=str(weights), download=False)(sets["fake"][:BATCH])  # warms
+        judge(**{name: [images[:BATCH]] for name, images in sets.items()}, config=config)  # warms
         before, again = alternate(first, lambda: seconds(judged), pairs=size.cached_pairs, warmup=0)
     result, same = verdict(again, before, bar=BARS["cached"]), all(one == found[0] for one in found)
     return {**result, "images": size.cached, "same": same, "pass": result["pass"] and same}

@@ -172,6 +172,12 @@ def test_pairs_alternate_their_order_and_warmup_is_not_counted():
     assert measure.compare(ours, other)["ratio"] == 3.0
 
 
+def test_three_sides_go_there_and_back():
+    order: list[int] = []
+    measure.alternate(*(lambda side=side: order.append(side) or 1.0 for side in range(3)), pairs=2, warmup=0)
+    assert order == [0, 1, 2, 2, 1, 0]
+
+
 def test_a_summary_is_median_and_quartiles():
     assert measure.summary([1, 2, 3, 4, 100]) == {"median": 3.0, "quartiles": [2.0, 4.0]}
 
@@ -238,7 +244,7 @@ def test_intervals_and_real_against_real_values_are_timed_apart():
 
 def test_a_judgement_that_takes_longer_than_its_bar_fails():
     for ours, passed in ((1.0, True), (2.0, True), (2.1, False)):
-        result = evaluate.race(lambda ours=ours: ours, lambda: 2.0, pairs=1, bar=1.0)
+        result = evaluate.verdict([ours], [2.0], bar=1.0)
         assert (result["ours_over_other"], result["pass"]) == (ours / 2, passed)
 
 
