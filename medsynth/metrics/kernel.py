@@ -35,16 +35,13 @@ def squared_mmd(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> float:
 
     n and m are at least 2 and may differ.
     """
-    return _squared_mmd(_lifted(x), _lifted(y))
+    x, y = _lifted(x), _lifted(y)
+    return _pairs(x) + _pairs(y) - 2 * _cubes(x, y) / (len(x) * len(y))
 
 
 def _lifted(x: Tensor) -> Tensor:
     """Vectors whose inner products are x . y / d + 1, so that no pass over the matrix is needed for that."""
     return torch.cat((x / x.shape[1] ** 0.5, torch.ones_like(x[:, :1])), dim=1)
-
-
-def _squared_mmd(x: Tensor, y: Tensor) -> float:
-    return _pairs(x) + _pairs(y) - 2 * _cubes(x, y) / (len(x) * len(y))
 
 
 def _pairs(x: Tensor) -> float:
@@ -75,12 +72,11 @@ def kernel_distance(real: Float[Tensor, "n d"], fake: Float[Tensor, "m d"], *, s
     """
     check_spread(len(real), len(fake))
     check_numbers(real, fake)
-    real, fake = _lifted(real.cpu().double()), _lifted(fake.cpu().double())
     size = min(len(real), len(fake), SUBSET_SIZE)
     rounds = 1 if size == len(real) == len(fake) else SUBSETS
     stream = generator(seed, "kernel distance")
     values = torch.tensor(
-        [_squared_mmd(_subset(real, size, stream), _subset(fake, size, stream)) for _ in range(rounds)],
+        [squared_mmd(_subset(real, size, stream), _subset(fake, size, stream)) for _ in range(rounds)],
         dtype=torch.float64,
     )
     deviation = values.std(correction=0).item() if rounds > 1 else None
@@ -121,6 +117,6 @@ def _drawn_pairs(x: Tensor, drawn: Resample) -> Tensor:
 
 
 def _subset(features: Tensor, size: int, stream: torch.Generator) -> Tensor:
-    if size == len(features):
-        return features
-    return features[torch.randperm(len(features), generator=stream)[:size]]
+    if size < len(features):
+        features = features[torch.randperm(len(features), generator=stream)[:size]]
+    return features.cpu().double()

@@ -15,6 +15,7 @@ from medsynth.metrics.features import Extractor
 from medsynth.metrics.frechet import Moments, merge, moments
 from medsynth.metrics.ms_ssim import ms_ssim
 from medsynth.metrics.nearest import thumbnails
+from medsynth.metrics.rows import Rows
 from medsynth.metrics.sliced_wasserstein import PatchSample
 from medsynth.metrics.spectrum import radial_profiles
 from medsynth.metrics.statistics_cache import Arrays, moments_from_arrays, moments_to_arrays
@@ -56,17 +57,16 @@ class Measurement:
         self.count = 0
         self.shape: tuple[int, ...] = ()
         self.moments: dict[str, Moments] = {}
-        self._features: dict[str, list[Tensor]] = {extractor: [] for extractor in extractors}
+        self._features = {extractor: Rows() for extractor in extractors}
         self._patches = PatchSample(first=first)
         self.similarity = Chain(ms_ssim)
-        self._thumbnails: list[Tensor] = []
-        self._profiles: list[Tensor] = []
+        self._thumbnails, self._profiles = Rows(), Rows()
         self.known: set[str] = set()
         for part, arrays in (known or {}).items():
             self._from_arrays(part, arrays)
         self.complete = self.known == {IMAGES, *extractors}
         if self.complete:
-            self.count = len(self._profiles[0])
+            self.count = self._profiles.count
 
     def update(self, images: Float[Tensor, "b c h w"]) -> None:
         """Measure more images. Raises UserError for mixed sizes, tiny images and values that are no numbers."""
@@ -91,13 +91,12 @@ class Measurement:
         """Take in what was measured on the images that follow these, by the same extractors, on another rank."""
         for name, found in later.moments.items():
             self.moments[name] = merge(self.moments[name], found) if name in self.moments else found
-            kept = sum(map(len, self._features[name]))
-            self._features[name].append(later.features(name)[: MOST_FEATURES - kept])
+            self._features[name].append(later.features(name)[: MOST_FEATURES - self._features[name].count])
         if later.count:
             self._patches.append(later._patches)
+            self._thumbnails.append(later.thumbnails())
+            self._profiles.append(later.profiles())
         self.similarity.append(later.similarity)
-        self._thumbnails += later._thumbnails
-        self._profiles += later._profiles
         self.shape = self.shape or later.shape
         self.count += later.count
 
@@ -107,11 +106,11 @@ class Measurement:
             return self
         made = Measurement(self.name, count=count, extractors=self.extractors, device=self.device)
         made.count, made.shape = min(count, MOST_FEATURES), self.shape
-        made._features = {name: [self.features(name)[: made.count]] for name in self.extractors}
-        made.moments = {name: moments(*features) for name, features in made._features.items()}
+        made._features = {name: Rows(self.features(name)[: made.count]) for name in self.extractors}
+        made.moments = {name: moments(features.all()) for name, features in made._features.items()}
         made._patches = self._patches.first(made.count)
         made.similarity = Chain(ms_ssim, self.similarity.values()[: made.count - 1])
-        made._thumbnails, made._profiles = [self.thumbnails()[: made.count]], [self.profiles()[: made.count]]
+        made._thumbnails, made._profiles = Rows(self.thumbnails()[: made.count]), Rows(self.profiles()[: made.count])
         return made
 
     def __getstate__(self) -> dict[str, Any]:
@@ -137,13 +136,13 @@ class Measurement:
         if part != IMAGES:
             found = moments_from_arrays(arrays)
             self.moments[part] = Moments(found.count, found.mean.clone(), found.scatter.clone())
-            self._features[part] = [_tensor(arrays["features"])]
+            self._features[part] = Rows(torch.from_numpy(arrays["features"]))
             return
         self.shape = tuple(arrays["shape"].tolist())
         self._patches.sides = arrays["sides"].tolist()
         self._patches.levels = [[_tensor(arrays[f"patches_{level}"])] for level in range(len(self._patches.sides))]
         self.similarity = Chain(ms_ssim, _tensor(arrays["similarity"]))
-        self._thumbnails, self._profiles = [_tensor(arrays["thumbnails"])], [_tensor(arrays["profiles"])]
+        self._thumbnails, self._profiles = (Rows(torch.from_numpy(arrays[name])) for name in ("thumbnails", "profiles"))
 
     def _check(self, images: Tensor) -> None:
         found = tuple(images.shape[1:])
@@ -155,12 +154,11 @@ class Measurement:
     def _add_features(self, name: str, features: Tensor) -> None:
         new = moments(features)
         self.moments[name] = merge(self.moments[name], new) if name in self.moments else new
-        kept = sum(map(len, self._features[name]))
-        self._features[name].append(features[: MOST_FEATURES - kept])
+        self._features[name].append(features[: MOST_FEATURES - self._features[name].count])
 
     def features(self, name: str) -> Float[Tensor, "n d"]:
         """The first 10,000 feature vectors of an extractor."""
-        return torch.cat(self._features[name])
+        return self._features[name].all()
 
     def patches(self) -> list[Float[Tensor, "n each c p"]]:
         """Random patches of each pyramid level, finest first, from each image equally many."""
@@ -172,11 +170,11 @@ class Measurement:
 
     def profiles(self) -> Float[Tensor, "n r"]:
         """The power spectrum of every image."""
-        return torch.cat(self._profiles)
+        return self._profiles.all()
 
     def thumbnails(self) -> Tensor:
         """Every image as a small vector."""
-        return torch.cat(self._thumbnails)
+        return self._thumbnails.all()
 
 
 def _tensor(array: ndarray) -> Tensor:

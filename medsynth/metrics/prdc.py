@@ -1,5 +1,6 @@
 """Precision, recall, density and coverage: who lies among whose nearest neighbours, in feature space."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,8 @@ from medsynth.metrics.undefined import Undefined
 NAMES = ("precision", "recall", "density", "coverage")
 K = 5  # as in Naeem et al. 2020, section 5.1
 MOST = 10_000  # vectors a side that are looked at, the first ones
-ROWS = 512  # vectors compared with all others at once: bounds memory to 60 MB
+ROWS, COLUMNS = 512, 2048  # vectors compared at once, which bounds memory
+QUERIES = 256  # vectors compared with all others at once
 TIE = 1e-10  # of the mean squared norm: distances as equal as that are ties, and a tie is outside
 SPARE = 4  # candidates beyond the k nearest
 DOUBT = 1e-5  # of the largest squared norm: how far float32 may be wrong about half a squared distance
@@ -71,24 +73,32 @@ def neighbours(real: Float[Tensor, "n d"], fake: Float[Tensor, "m d"], *, k: int
     """
     check(len(real), len(fake), k=k)
     check_numbers(real, fake)
-    x, y = _centred(real[:MOST], fake[:MOST])
-    x_square, y_square = (z.square().sum(dim=1) / 2 for z in (x, y))
+    real, fake = (side[:MOST].detach().cpu() for side in (real, fake))
+    middle = real.double().mean(dim=0)  # large means would cancel in |x|^2 - 2 x . y + |y|^2
+    (x_square, x_reach), (y_square, y_reach) = (_reach(side.double() - middle, k=k) for side in (real, fake))
     margin = TIE * (x_square.mean() + y_square.mean())
-    x_reach, y_reach = (_reach(z, square, k=k) - margin for z, square in ((x, x_square), (y, y_square)))
-    balls, guests, hosts = torch.zeros(len(y)), torch.zeros(len(x)), torch.zeros(len(x))
-    left, right, ones = _factors(x, x_square)[0], _factors(y, y_square)[1], torch.ones(max(ROWS, len(y)))
+    inside_x, inside_y = x_reach - margin - x_square, y_reach - margin
+    balls, guests, hosts = torch.zeros(len(fake)), torch.zeros(len(real)), torch.zeros(len(real))
     # One buffer for all blocks: fetching new memory for each took as long as the arithmetic.
-    distances, answers = torch.empty(ROWS, len(y), dtype=torch.float64), torch.empty(ROWS, len(y))
-    for start in range(0, len(x), ROWS):
-        rows = slice(start, start + ROWS)
-        count = len(left[rows])
-        apart = torch.mm(left[rows], right, out=distances[:count])
-        inside = torch.lt(apart, (x_reach - x_square)[rows, None], out=answers[:count])
-        balls += ones[:count] @ inside
-        guests[rows] = inside @ ones[: len(y)]
-        inside = torch.lt(apart.sub_(y_reach), -x_square[rows, None], out=answers[:count])
-        hosts[rows] = inside @ ones[: len(y)]
+    distances, answers = torch.empty(ROWS * COLUMNS, dtype=torch.float64), torch.empty(ROWS * COLUMNS)
+    ones = torch.ones(COLUMNS)
+    for columns in _blocks(len(fake), COLUMNS):
+        right = _factors(fake[columns].double() - middle, y_square[columns])[1]
+        for rows in _blocks(len(real), ROWS):
+            left = _factors(real[rows].double() - middle, x_square[rows])[0]
+            size = len(left), right.shape[1]
+            apart, inside = (buffer[: math.prod(size)].view(size) for buffer in (distances, answers))
+            torch.mm(left, right, out=apart)
+            torch.lt(apart, inside_x[rows, None], out=inside)
+            balls[columns] += ones[: size[0]] @ inside
+            guests[rows] += inside @ ones[: size[1]]
+            torch.lt(apart.sub_(inside_y[columns]), -x_square[rows, None], out=inside)
+            hosts[rows] += inside @ ones[: size[1]]
     return Neighbours(k, balls.long(), guests.long(), hosts.long())
+
+
+def _blocks(count: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, count, size)]
 
 
 def neighbour_deviations(
@@ -165,24 +175,25 @@ def _factors(x: Tensor, square: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat((-x, torch.ones_like(square)[:, None]), dim=1), torch.cat((x, square[:, None]), dim=1).T
 
 
-def _reach(x: Tensor, square: Tensor, *, k: int) -> Tensor:
-    """Half the squared distance of each vector to its k-th nearest other one.
+def _reach(x: Tensor, *, k: int) -> tuple[Tensor, Tensor]:
+    """Half the squared norm of each vector, and half its squared distance to its k-th nearest other one.
 
     Candidates are found in float32 at half the cost, and measured in float64; a row whose candidates float32 might
     have got wrong is measured whole.
     """
+    square = x.square().sum(dim=1) / 2
     left, right = _factors(x.float(), square.float())
     doubt = DOUBT * square.max()
     count = min(k + 1 + SPARE, len(x))
-    found, distances = [], torch.empty(ROWS, len(x))
-    for rows in torch.arange(len(x)).split(ROWS):
-        apart = torch.mm(left[rows], right, out=distances[: len(rows)])
+    found, distances = [], torch.empty(QUERIES, len(x))
+    for rows in _blocks(len(x), QUERIES):
+        apart = torch.mm(left[rows], right, out=distances[: len(left[rows])])
         values, candidates = apart.topk(count, dim=1, largest=False, sorted=False)
         exact = (x[candidates] - x[rows, None]).square().sum(dim=2) / 2  # (rows, count); one of them is the row itself
         reach = exact.kthvalue(k + 1, dim=1).values
         unsure = values.amax(dim=1).double() + square[rows] < reach + doubt
         if count < len(x) and bool(unsure.any()):
-            whole = torch.addmm(square, x[rows[unsure]], x.T, alpha=-1).topk(k + 1, dim=1, largest=False).values
-            reach[unsure] = (whole.amax(dim=1) + square[rows[unsure]]).clamp(min=0)
+            whole = torch.addmm(square, x[rows][unsure], x.T, alpha=-1).topk(k + 1, dim=1, largest=False).values
+            reach[unsure] = (whole.amax(dim=1) + square[rows][unsure]).clamp(min=0)
         found.append(reach)
-    return torch.cat(found)
+    return square, torch.cat(found)
