@@ -277,7 +277,8 @@ def cached(size: Size) -> dict[str, Any]:
             caches.append(Path(folder) / str(len(caches)))
             return seconds(judged)
 
-        judge(**{name: [images[:BATCH]] for name, images in sets.items()}, config=config)  # warms
+        few: Any = {name: [images[:BATCH]] for name, images in sets.items()}
+        judge(**few, config=config)  # warms
         before, again = alternate(first, lambda: seconds(judged), pairs=size.cached_pairs, warmup=0)
     result, same = verdict(again, before, bar=BARS["cached"]), all(one == found[0] for one in found)
     return {**result, "images": size.cached, "same": same, "pass": result["pass"] and same}

@@ -12,6 +12,7 @@ from medsynth.seeds import fold
 PATCH = 7
 PATCHES_PER_IMAGE = 128
 DIRECTIONS, REPEATS = 128, 4  # all four as in Karras et al. 2018
+BLOCK = 32  # directions at once, which bounds memory
 COARSEST = 16  # side of the last level, in pixels
 MOST_PATCHES = 65_536  # a level and set: bounds memory to 12.8 MB a channel, half as much more while images pass by
 UNIT = 1e3  # the paper's tables are in thousandths
@@ -154,21 +155,19 @@ def sliced_wasserstein(first: Float[Tensor, "n d"], second: Float[Tensor, "m d"]
     points as the shorter has are used, from its start.
     """
     n = min(len(first), len(second))
-    rounds = []
+    projected, total = torch.empty(2, BLOCK, n), 0.0
     for repeat in range(REPEATS):
         stream = torch.Generator().manual_seed(fold(seed, "directions", repeat))
         directions = F.normalize(torch.randn(DIRECTIONS, first.shape[1], generator=stream), dim=1)
-        apart = _sorted(directions @ first[:n].T)
-        apart -= _sorted(directions @ second[:n].T)
-        rounds.append(np.abs(apart, out=apart).mean(dtype=np.float64))
-    return float(np.mean(rounds))
-
-
-def _sorted(projections: Tensor) -> np.ndarray:
-    # torch.sort also finds the order, which nobody needs here: numpy's plain sort took a 27th of its time.
-    found = projections.numpy()
-    found.sort(axis=1)
-    return found
+        for block in directions.split(BLOCK):
+            for side, points in zip(projected, (first, second), strict=True):
+                torch.mm(block, points[:n].T, out=side)
+            # torch.sort also finds the order, which nobody needs here: numpy's plain sort took a 27th of its time.
+            a, b = projected.numpy()
+            a.sort(axis=1)
+            b.sort(axis=1)
+            total += np.abs(np.subtract(a, b, out=a), out=a).sum(dtype=np.float64)
+    return float(total / (REPEATS * DIRECTIONS * n))
 
 
 def pyramid_distance(
