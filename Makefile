@@ -42,7 +42,7 @@ types: setup  ## pyright
 	$(PY) -m pyright
 
 bench: setup  ## every speed claim, as a ratio measured here and now
-	for benchmark in loop feed prepare start memory; do $(PY) benchmarks/$$benchmark.py || exit 1; done
+	for benchmark in loop feed prepare start memory evaluate; do $(PY) benchmarks/$$benchmark.py || exit 1; done
 
 bench-gpu:  ## loop and feed on a GPU, with the torch that is there
 	$(PYTHON) benchmarks/gpu.py

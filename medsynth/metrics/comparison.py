@@ -17,7 +17,7 @@ from medsynth.metrics.features import Extractor
 from medsynth.metrics.frechet import frechet_deviations, frechet_distance, frechet_of_features
 from medsynth.metrics.inception import Inception
 from medsynth.metrics.kernel import kernel_deviations, kernel_distance
-from medsynth.metrics.measurement import Measurement
+from medsynth.metrics.measurement import MOST_FEATURES, Measurement
 from medsynth.metrics.ms_ssim import betas_for
 from medsynth.metrics.prdc import NAMES, neighbour_deviations, neighbours
 from medsynth.metrics.sliced_bootstrap import sliced_deviations
@@ -110,7 +110,7 @@ def against_unseen(reference: Measurement, unseen: Measurement, fake: Measuremen
         By name of the metric: `value`, `real` (of the training images), `n`, the images a side, and the `levels` of a
         metric that has any. Metrics that cannot be computed are left out.
     """
-    n = min(reference.count, unseen.count, fake.count)
+    n = min(reference.count, unseen.count, fake.count, MOST_FEATURES)
     real, others, synthetic = (side.first(n) for side in (reference, unseen, fake))
     of_real = distances(others, real)
     found: dict[str, dict[str, Any]] = {}

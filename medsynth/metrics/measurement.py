@@ -102,10 +102,11 @@ class Measurement:
 
     def first(self, count: int) -> "Measurement":
         """The same of the first `count` images alone, 10,000 at most."""
+        count = min(count, MOST_FEATURES)
         if count >= self.count:
             return self
         made = Measurement(self.name, count=count, extractors=self.extractors, device=self.device)
-        made.count, made.shape = min(count, MOST_FEATURES), self.shape
+        made.count, made.shape = count, self.shape
         made._features = {name: Rows(self.features(name)[: made.count]) for name in self.extractors}
         made.moments = {name: moments(features.all()) for name, features in made._features.items()}
         made._patches = self._patches.first(made.count)

@@ -14,8 +14,8 @@ from medsynth.metrics.undefined import Undefined
 NAMES = ("precision", "recall", "density", "coverage")
 K = 5  # as in Naeem et al. 2020, section 5.1
 MOST = 10_000  # vectors a side that are looked at, the first ones
-ROWS, COLUMNS = 512, 2048  # vectors compared at once, which bounds memory
-QUERIES = 256  # vectors compared with all others at once
+ROWS, COLUMNS = 512, 2048  # vectors compared at once
+QUERIES = 256  # vectors compared with all others of their set at once
 TIE = 1e-10  # of the mean squared norm: distances as equal as that are ties, and a tie is outside
 SPARE = 4  # candidates beyond the k nearest
 DOUBT = 1e-5  # of the largest squared norm: how far float32 may be wrong about half a squared distance
@@ -81,7 +81,7 @@ def neighbours(real: Float[Tensor, "n d"], fake: Float[Tensor, "m d"], *, k: int
     balls, guests, hosts = torch.zeros(len(fake)), torch.zeros(len(real)), torch.zeros(len(real))
     # One buffer for all blocks: fetching new memory for each took as long as the arithmetic.
     distances, answers = torch.empty(ROWS * COLUMNS, dtype=torch.float64), torch.empty(ROWS * COLUMNS)
-    ones = torch.ones(COLUMNS)
+    ones = torch.ones(max(ROWS, COLUMNS))
     for columns in _blocks(len(fake), COLUMNS):
         right = _factors(fake[columns].double() - middle, y_square[columns])[1]
         for rows in _blocks(len(real), ROWS):

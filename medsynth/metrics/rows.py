@@ -22,11 +22,12 @@ class Rows:
         needed = self.count + len(rows)
         if not self.count:
             self._kept = rows.clone()
-        elif needed > len(self._kept):
-            grown = rows.new_empty(max(needed, 2 * len(self._kept)), *rows.shape[1:])
-            grown[: self.count] = self.all()
-            self._kept = grown
-        self._kept[self.count : needed] = rows
+        else:
+            if needed > len(self._kept):
+                grown = rows.new_empty(max(needed, 2 * len(self._kept)), *rows.shape[1:])
+                grown[: self.count] = self.all()
+                self._kept = grown
+            self._kept[self.count : needed] = rows
         self.count = needed
 
     def all(self) -> Shaped[Tensor, "_n ..."]:

@@ -34,6 +34,17 @@ def test_figures_equal_the_prdc_package_exactly(n, m, dimension, k):
     assert found == pytest.approx({name: float(theirs[name]) for name in NAMES}, rel=1e-12)
 
 
+@pytest.mark.parametrize(("rows", "columns", "queries"), [(7, 11, 5), (11, 7, 64), (64, 64, 1)])
+def test_blocks_of_any_size_count_the_same(rows, columns, queries, monkeypatch):
+    real, fake = features(60, 8, seed=0), features(50, 8, seed=1, scale=0.9, shift=0.2)
+    whole = neighbours(real, fake)
+    for name, size in (("ROWS", rows), ("COLUMNS", columns), ("QUERIES", queries)):
+        monkeypatch.setattr(prdc, name, size)
+    found = neighbours(real, fake)
+    for name in ("balls", "guests", "hosts"):
+        assert getattr(found, name).tolist() == getattr(whole, name).tolist()
+
+
 def test_a_large_common_mean_changes_nothing():
     from prdc import compute_prdc
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from medsynth.errors import UserError
+from medsynth.metrics import comparison, measurement
 from medsynth.metrics.classifier_score import class_sums, classifier_score
 from medsynth.metrics.comparison import class_scores
 from medsynth.metrics.encoder.extractor import Encoder, cached_encoder
@@ -33,6 +34,18 @@ def sets(count=24, **options):
         "held_out": images(count, seed=1, **options).split(7),
         "fake": images(count, seed=2, **options).split(7),
     }
+
+
+def test_a_set_with_more_images_than_features_kept_is_judged_like_any_other(monkeypatch):
+    monkeypatch.setattr(measurement, "MOST_FEATURES", 20)
+    monkeypatch.setattr(comparison, "MOST_FEATURES", 20)
+    data, unseen = sets(30), [images(30, seed=6)]
+    config = {**FAST, "count": 30}
+    found = judge(**data, config=config, train=data["reference"], unseen=unseen)
+    for name in ("frechet_random", "kid_random", "precision_random"):
+        low, high = find(found, name)["interval"]
+        assert low <= find(found, name)["value"] <= high
+        assert find(found, name)["unseen"]["n"] == 20
 
 
 @pytest.mark.parametrize(
