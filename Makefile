@@ -41,7 +41,7 @@ lint: setup  ## ruff: rules and format
 types: setup  ## pyright
 	$(PY) -m pyright
 
-bench: setup  ## every speed claim, as a ratio measured here and now
+bench: setup  ## every speed claim, as a ratio measured here and now; hours
 	for benchmark in loop feed prepare start memory evaluate; do $(PY) benchmarks/$$benchmark.py || exit 1; done
 
 bench-gpu:  ## loop and feed on a GPU, with the torch that is there

@@ -1,4 +1,4 @@
-"""What an extractor of features is, and the one resize that all of them share."""
+"""What an extractor of features is, and the one resize that all but published Inception share."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar

@@ -46,7 +46,7 @@ class Inception(Extractor):
 
     @property
     def is_published(self) -> bool:
-        """Do the weights' hash and name say that figures compare with published ones?"""
+        """Does the weights' hash say that figures compare with published ones?"""
         return self.sha256.startswith(PUBLISHED)
 
 
