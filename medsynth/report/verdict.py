@@ -13,7 +13,7 @@ from medsynth.report.points import Point, Tone, number, times
 # Ratios to the same distance between two sets of real images. On kidney CT at 64 x 64 a 3 x 3 blur gives a Fréchet
 # ratio of 5, a displacement by 8 pixels 37, scrambled quarters 85.
 # Beyond 3 one set is easily told from the other: chosen by looking at samples of 23 models trained on it for 32,000
-# images. In the power spectrum streaks and specks had ratios of 3.1 to 3.9, noise, clouds and blur 4.5 to 15, bodies with
+# images. In power spectra streaks and specks had ratios of 3.1 to 3.9, noise, clouds and blur 4.5 to 15, bodies with
 # organs 1.4 to 2.9, but grain had 2.0 and 2.2 as well, which the detector of spoilt images refuses.
 CLOSE, EASY, APART = 2.0, 3.0, 10.0
 # Ratios of MS-SSIM between synthetic pairs to that between real pairs.
