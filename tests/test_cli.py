@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -148,8 +149,8 @@ def test_help_on_a_choice_that_there_is_not_is_a_mistake():
 
 def test_help_takes_less_than_two_and_a_half_times_as_long_as_importing_hydra():
     bare, ours = ("-c", "import hydra, omegaconf"), ("-m", "medsynth.train", "--help", "data=lits")
-    times = [(_seconds(*bare), _seconds(*ours)) for _ in range(3)]
-    assert min(two for _, two in times) < 2.5 * min(one for one, _ in times)
+    ratios = [1 / _seconds(*bare) * _seconds(*ours) for _ in range(7)]
+    assert statistics.median(ratios) < 2.5  # 1.6 to 1.9 on an idle machine and on a busy one
 
 
 def _seconds(*words: str) -> float:
