@@ -32,28 +32,26 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from libraries import BATCH, WIDE, fidelity, save_weights, theirs_of_features
 from measure import alternate, compare, digits, finish, parse
 from prepare import peak_mb
 from torch import Tensor
 
-SIDE, BATCH = 64, 64
+SIDE = 64
 BARS = {"extraction": 1.15, "torch_fidelity": 1.0, "stored": 0.5, "cached": 0.6}
 APART_SECONDS = 60.0
 COMPARING_MB = 30.0
 DIFFERENCE = 1e-6  # relative
-WIDE = 2048  # features of Inception
 
 
 @dataclass(frozen=True)
@@ -109,59 +107,10 @@ def single_threaded() -> Iterator[None]:
 # ------------------------------------------------------------------------------------------------- inception
 
 
-def save_weights(path: Path) -> None:
-    """Write random weights of torch-fidelity's InceptionV3 that keep the scale of what passes through."""
-    from torch_fidelity import feature_extractor_inceptionv3 as theirs
-
-    kind = theirs.FeatureExtractorInceptionV3
-    stream = torch.Generator().manual_seed(0)
-    with (
-        patch.object(theirs, "load_state_dict_from_url", lambda *a, **k: {}),
-        patch.object(kind, "load_state_dict", lambda self, state: None),
-    ):
-        state = kind("inception-v3-compat", ["2048"]).state_dict()
-    for value in state.values():
-        if value.ndim == 4:
-            value.normal_(std=(2 / value[0].numel()) ** 0.5, generator=stream)
-    torch.save(state, path)
-
-
 def metrics_config(count: int, *, weights: Path | None = None) -> dict[str, Any]:
     """The `metrics` group: `random` features, and Inception's where there are weights."""
     source = {"weights": str(weights) if weights else None, "download": False}
     return {"count": count, "extractors": ["random", "inception"] if weights else ["random"], "extractor": source}
-
-
-class Bytes(torch.utils.data.Dataset[Tensor]):
-    """Images as torch-fidelity takes them: (3, h, w), 0 ... 255."""
-
-    def __init__(self, images: Tensor) -> None:
-        from medsynth.metrics.inception import to_rgb8
-
-        self.images = to_rgb8(images)
-
-    def __getitem__(self, index: int) -> Tensor:
-        return self.images[index]
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-
-def fidelity(fake: Tensor, real: Tensor, *, weights: Path) -> dict[str, float]:
-    """torch-fidelity's figures; the generated images are its first input."""
-    from torch_fidelity import calculate_metrics
-
-    return calculate_metrics(
-        input1=Bytes(fake),
-        input2=Bytes(real),
-        feature_extractor="inception-v3-compat",  # for precision and recall too, which would take VGG16
-        feature_layer_prc=str(WIDE),
-        feature_extractor_weights_path=str(weights),
-        batch_size=BATCH,
-        kid_subset_size=min(1_000, len(fake)),
-        **dict.fromkeys(("fid", "kid", "prc", "isc"), True),
-        **dict.fromkeys(("cuda", "cache", "verbose"), False),
-    )
 
 
 def inception(size: Size) -> dict[str, Any]:
@@ -213,24 +162,6 @@ def ours_of_features(real: Tensor, fake: Tensor) -> dict[str, float]:
     found = neighbours(real, fake)
     frechet, kernel = frechet_distance(moments(real), moments(fake)), kernel_distance(real, fake).mean
     return {"frechet": frechet, "kernel": kernel, **{name: getattr(found, name) for name in NAMES}}
-
-
-def theirs_of_features(real: Tensor, fake: Tensor) -> dict[str, float]:
-    """The same figures from torch-fidelity and prdc, which prints what it was given."""
-    from prdc import compute_prdc
-    from torch_fidelity import metric_fid, metric_kid
-
-    sides = [metric_fid.fid_features_to_statistics(features.double()) for features in (real, fake)]
-    frechet = metric_fid.fid_statistics_to_metric(*sides, verbose=False)["frechet_inception_distance"]
-    options = {"kid_subsets": 100, "kid_subset_size": min(1_000, len(real)), "verbose": False}
-    kernel = metric_kid.kid_features_to_metric(real.double(), fake.double(), **options)
-    with redirect_stdout(StringIO()):
-        found = compute_prdc(real.double().numpy(), fake.double().numpy(), nearest_k=5)
-    return {
-        "frechet": frechet,
-        "kernel": kernel["kernel_inception_distance_mean"],
-        **{name: float(value) for name, value in found.items()},
-    }
 
 
 def stored(size: Size) -> dict[str, Any]:

@@ -23,6 +23,7 @@ class Rows:
         if not self.count:
             self._kept = rows.clone()
         else:
+            assert (rows.shape[1:], rows.dtype) == (self._kept.shape[1:], self._kept.dtype)
             if needed > len(self._kept):
                 grown = rows.new_empty(max(needed, 2 * len(self._kept)), *rows.shape[1:])
                 grown[: self.count] = self.all()

@@ -12,7 +12,7 @@ from medsynth.seeds import fold
 PATCH = 7
 PATCHES_PER_IMAGE = 128
 DIRECTIONS, REPEATS = 128, 4  # all four as in Karras et al. 2018
-BLOCK = 32  # directions at once, which bounds memory
+BLOCK = 32  # directions at once, a part of 128: bounds memory
 COARSEST = 16  # side of the last level, in pixels
 MOST_PATCHES = 65_536  # a level and set: bounds memory to 12.8 MB a channel, half as much more while images pass by
 UNIT = 1e3  # the paper's tables are in thousandths
