@@ -82,6 +82,7 @@ def class_scores(real: Measurement, fake: Measurement) -> dict[str, Finding]:
                 found[score] = Finding(None, reason=f"{name} was trained without labels, so it knows no classes")
                 continue
             of_real = _class_score(extractor, real.features(name)[:n])
+            described["counts"] = _looked_at(real, fake, name)
             extra = {"deviation": value.deviation, "splits": value.splits, "split_size": value.smallest}
             found[score] = Finding(value.mean, of_real.mean if of_real else None, extra=extra, **described)
     return found
@@ -138,11 +139,19 @@ def _of_defined_features(first: Measurement, second: Measurement, name: str, dra
     distance = frechet_of_features(real, fake) if few else frechet_distance(*moments)
     found = kernel_distance(real, fake)
     kernel = Finding(found.mean, extra={"deviation": found.deviation, "subset_size": found.subset_size})
+    of_vectors = {"kid": drawn_again(kernel, drawn and kernel_deviations(real, fake, *drawn))}
+    of_vectors |= _manifold(real, fake, drawn)
+    counts = _looked_at(first, second, name)
     return {
         "frechet": drawn_again(Finding(distance), drawn and frechet_deviations(real, fake, *drawn), least=0.0),
-        "kid": drawn_again(kernel, drawn and kernel_deviations(real, fake, *drawn)),
-        **_manifold(real, fake, drawn),
+        **{kind: replace(finding, counts=counts) for kind, finding in of_vectors.items()},
     }
+
+
+def _looked_at(first: Measurement, second: Measurement, name: str) -> tuple[int, int] | None:
+    """The images behind what is computed from vectors, where fewer are kept than there are images."""
+    counts = len(first.features(name)), len(second.features(name))
+    return None if counts == (first.count, second.count) else counts
 
 
 def drawn_again(

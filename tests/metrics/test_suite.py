@@ -46,6 +46,7 @@ def test_a_set_with_more_images_than_features_kept_is_judged_like_any_other(monk
         low, high = find(found, name)["interval"]
         assert low <= find(found, name)["value"] <= high
         assert find(found, name)["unseen"]["n"] == 20
+        assert find(found, name)["n_fake"] == (30 if name == "frechet_random" else 20)  # moments are of all images
 
 
 @pytest.mark.parametrize(
