@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from medsynth.metrics.bootstrap import Resample, centred
 from medsynth.metrics.undefined import Undefined
 
 SPLITS = 10  # as in Salimans et al. 2016
@@ -62,3 +63,24 @@ def classifier_score(sums: ClassSums) -> ClassifierScore:
     whole = sums.total[filled] / count[:, None]
     scores = (sums.certainty[filled] / count - torch.xlogy(whole, whole).sum(dim=1)).exp()
     return ClassifierScore(scores.mean().item(), scores.std(correction=0).item(), len(scores), int(count.min().item()))
+
+
+def classifier_deviations(
+    probabilities: Float[Tensor, "n c"], drawn: Resample, *, splits: int = SPLITS
+) -> Float[Tensor, " rounds"]:
+    """How far `classifier_score` moves with other images, as `interval` takes it: each split is drawn from itself.
+
+    A split that a round draws no image of is left out of that round.
+    """
+    p = probabilities.detach().cpu().double()
+    certainty = torch.xlogy(p, p).sum(dim=1)
+    total = torch.zeros(len(drawn.weights), dtype=torch.float64)
+    filled = torch.zeros_like(total)
+    for first in range(min(splits, len(p))):
+        weights = drawn.weights[:, first::splits]
+        weights = weights / weights.sum(dim=1, keepdim=True).clamp(min=1)
+        whole = weights @ p[first::splits]
+        chosen = weights.any(dim=1)
+        total += chosen * (weights @ certainty[first::splits] - torch.xlogy(whole, whole).sum(dim=1)).exp()
+        filled += chosen
+    return centred(total / filled)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from medsynth.metrics.bootstrap import Resample, chain_deviations, interval
-from medsynth.metrics.classifier_score import ClassifierScore, class_sums, classifier_score
+from medsynth.metrics.classifier_score import class_sums, classifier_deviations, classifier_score
 from medsynth.metrics.encoder.extractor import Encoder
 from medsynth.metrics.entries import Finding
 from medsynth.metrics.features import Extractor
@@ -70,36 +70,41 @@ def diversity(measured: Measurement, *, drawn: str | None = None) -> Finding:
         return finding
 
 
-def class_scores(real: Measurement, fake: Measurement) -> dict[str, Finding]:
-    """How certain and varied the classes of synthetic images are, beside real images' at the same count."""
+def class_scores(real: Measurement, fake: Measurement, *, drawn: Resample | None = None) -> dict[str, Finding]:
+    """How certain and varied the classes of synthetic images are, beside real images' at the same count.
+
+    drawn: of the synthetic images; None: no intervals.
+    """
     found: dict[str, Finding] = {}
     n = min(real.count, fake.count)
     for name, extractor in fake.extractors.items():
         for score in score_of(name):
             described = {"resize": extractor.resize, "extractor": {"name": name, "sha256": extractor.sha256}}
-            value = _class_score(extractor, fake.features(name)[:n])
-            if value is None:
+            probabilities = _class_probabilities(extractor, fake.features(name)[:n])
+            if probabilities is None:
                 found[score] = Finding(None, reason=f"{name} was trained without labels, so it knows no classes")
                 continue
-            of_real = _class_score(extractor, real.features(name)[:n])
-            described["counts"] = _looked_at(real, fake, name)
+            of_real = _class_probabilities(extractor, real.features(name)[:n])
+            assert of_real is not None
+            value, beside = (classifier_score(class_sums(of_set)) for of_set in (probabilities, of_real))
             extra = {"deviation": value.deviation, "splits": value.splits, "split_size": value.smallest}
-            found[score] = Finding(value.mean, of_real.mean if of_real else None, extra=extra, **described)
+            finding = Finding(value.mean, beside.mean, extra=extra, counts=_looked_at(real, fake, name), **described)
+            moved = drawn and classifier_deviations(probabilities, drawn.first(len(probabilities)))
+            found[score] = drawn_again(finding, moved, least=1.0, most=float(probabilities.shape[1]))
     return found
 
 
-def _class_score(extractor: Extractor, features: Tensor) -> ClassifierScore | None:
+def _class_probabilities(extractor: Extractor, features: Tensor) -> Float[Tensor, "n c"] | None:
     """None for an extractor without classes."""
     match extractor:
         case Encoder(class_names=names) if names:
-            probabilities = extractor.probabilities(features)
+            return extractor.probabilities(features)
         case Inception():
             # What torch-fidelity calls logits_unbiased and takes the score from: its last layer's product, no bias.
             weight = extractor.network.get_parameter("fc.weight").detach().cpu()
-            probabilities = (features @ weight.T).double().softmax(dim=1)
+            return (features @ weight.T).double().softmax(dim=1)
         case _:
             return None
-    return classifier_score(class_sums(probabilities))
 
 
 def against_unseen(reference: Measurement, unseen: Measurement, fake: Measurement) -> dict[str, dict[str, Any]]:

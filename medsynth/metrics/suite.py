@@ -199,7 +199,7 @@ class Yardstick:
         for metric, finding in findings.items():
             findings[metric] = finding.beside(self.calibration.get(metric))
         findings |= {
-            **class_scores(self.reference, synthetic),
+            **class_scores(self.reference, synthetic, drawn=drawn[1] if drawn else None),
             **self._unavailable(),
             "nearest_train": self._nearest(synthetic),
             **(self._private(synthetic) if self.thorough else {}),

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from medsynth.metrics.classifier_score import class_sums, classifier_score
+from medsynth.metrics.bootstrap import interval, resample
+from medsynth.metrics.classifier_score import class_sums, classifier_deviations, classifier_score
 from medsynth.metrics.undefined import Undefined
 
 
@@ -41,3 +42,21 @@ def test_fewer_images_than_splits_fill_only_some():
 def test_no_image_is_refused_in_words():
     with pytest.raises(Undefined, match="no image to classify"):
         classifier_score(class_sums(torch.zeros(0, 5)))
+
+
+def test_interval_holds_the_score_of_new_images_as_often_as_it_says():
+    sets = [logits(200, 4, seed=seed).double().softmax(dim=1) for seed in range(80)]
+    scores = [classifier_score(class_sums(probabilities)).mean for probabilities in sets]
+    truth = np.mean(scores)
+    drawn = resample(range(200), name="synthetic")
+    held = [
+        low <= truth <= high
+        for score, probabilities in zip(scores, sets, strict=True)
+        for low, high in [interval(score, classifier_deviations(probabilities, drawn))]
+    ]
+    assert 0.88 <= np.mean(held) <= 0.99
+
+
+def test_interval_of_fewer_images_than_splits_is_finite():
+    drawn = resample(range(3), name="synthetic")
+    assert classifier_deviations(logits(3, 5).softmax(dim=1), drawn).isfinite().all()

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from medsynth.errors import UserError
 from medsynth.metrics import comparison, measurement
+from medsynth.metrics.bootstrap import resample
 from medsynth.metrics.classifier_score import class_sums, classifier_score
 from medsynth.metrics.comparison import class_scores
 from medsynth.metrics.encoder.extractor import Encoder, cached_encoder
@@ -344,11 +345,13 @@ def test_inception_gives_its_own_score_without_the_last_bias():
     reference, fake = (Measurement(name, count=24, extractors=extractors) for name in ("real", "synthetic"))
     reference.update(images(24, seed=0))
     fake.update(images(24, seed=2))
-    found = class_scores(reference, fake)["inception_score"]
+    found = class_scores(reference, fake, drawn=resample(range(24), name="synthetic"))["inception_score"]
     logits = fake.features("inception") @ network.fc.weight.T
     assert found.value == pytest.approx(classifier_score(class_sums(logits.softmax(dim=1))).mean, rel=1e-5)
     assert found.real is not None
     assert found.value > 1
+    assert found.interval is not None
+    assert 1 <= found.interval[0] <= found.value <= found.interval[1]
 
 
 def test_intervals_of_few_patients_carry_a_warning():
