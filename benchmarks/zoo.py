@@ -21,7 +21,7 @@ from measure import configuration, digits, machine, narrow
 
 SIDE, WIDTH, BATCH, IMAGES = 64, 16, 16, 32_000
 COUNT = 1_000  # images judged at most
-SHADES = 48  # of grey in the picture of all models, which halves its file
+SHADES = 36  # of grey in the picture of all models, which halves its file
 LABEL = 130  # pixels beside each row of it
 KERNELS = ("kid_random", "kid_encoder")
 FIGURES = (*KERNELS, "swd", "spectrum", "ms_ssim", "usable", "nearest_train")
