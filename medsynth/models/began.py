@@ -8,23 +8,25 @@ from torch import Tensor
 
 from medsynth.batch import Batch
 from medsynth.errors import UserError, check_number
-from medsynth.models.noise_to_image import NoiseToImage, Shared
+from medsynth.models.energy_based import EnergyBased, EnergyShared
 from medsynth.networks.autoencoder import Autoencoder
 from medsynth.reconstruction import absolute_error
-from medsynth.synthesis import Image, Phase, Terms
+from medsynth.synthesis import Phase, Terms
 
 
-class BEGAN(NoiseToImage):
+class BEGAN(EnergyBased):
     """Section 3.4 of Berthelot et al. 2017 (arXiv:1703.10717), with L(v) = |v - D(v)| for the autoencoder D:
 
         for every batch x
             critic:     z_D ~ U[-1, 1];  minimise  L(x) - k L(G(z_D))
-            generator:  z_G ~ U[-1, 1];  minimise  L(G(z_G))
+            generator:  z_G ~ U[-1, 1];  minimise  L(G(z_G)) + pulling_away_weight PT(code of G(z_G))
             k <- clip(k + k_step (gamma L(x) - L(G(z_G))), 0, 1)
 
     z_D and z_G are two draws. The players move one after the other here, not both at once: L(G(z_G)) is by the
     critic that has moved. The paper's measure of convergence L(x) + |gamma L(x) - L(G(z_G))|, which falls while images
     get better, is logged as `convergence`, and `k` beside it.
+
+    The paper has no term PT. It keeps the generator from a single image, which a k near 0 lets it settle on.
 
     Args:
         generator: BEGAN's makes latents uniform itself.
@@ -32,8 +34,7 @@ class BEGAN(NoiseToImage):
         k_step: lambda_k of the paper.
     """
 
-    has_boundary = False  # between errors of real and of fake images
-    critic: Autoencoder
+    error = staticmethod(absolute_error)
     k: Tensor
 
     def __init__(
@@ -42,7 +43,7 @@ class BEGAN(NoiseToImage):
         critic: Autoencoder,
         gamma: float = 0.7,
         k_step: float = 0.001,
-        **shared: Unpack[Shared],
+        **shared: Unpack[EnergyShared],
     ) -> None:
         super().__init__(critic=critic, **shared)
         if not isinstance(gamma, int | float) or not 0 <= gamma <= 1:
@@ -51,32 +52,17 @@ class BEGAN(NoiseToImage):
         self.gamma, self.k_step = gamma, k_step
         self.register_buffer("k", torch.zeros(()))
 
-    def phases(self) -> list[Phase]:
-        return [Phase("critic", self.critic_loss), Phase("generator", self.generator_loss)]
-
     def critic_loss(self, batch: Batch) -> Terms:
         with torch.no_grad():
             fake = self.fake(batch, "critic")
-        real, wrong = self._error(self.real(batch)), self._error(fake)
+        real, wrong = self.energy(self.real(batch)), self.energy(fake)
         return {"real": real.mean(), "fake": -self.k * wrong.mean()}
-
-    def generator_loss(self, batch: Batch) -> Terms:
-        fake = self.fake(batch, "generator")
-        return {"fake": self._error(fake).mean(), **self.feature_matching(batch, fake)}
 
     def on_phase_end(self, phase: Phase, terms: Terms) -> None:
         if phase.player == "critic":
             self._real_error = terms["real"]
         else:
             self._balance(self._real_error, terms["fake"])
-
-    def _realness(self, batch: Batch, image: Image) -> Tensor:
-        return -self._error(image)
-
-    def _error(self, image: Image) -> Tensor:
-        """L(v) of each image, (b,)."""
-        assert isinstance(image, Tensor)
-        return absolute_error(image, self.critic(image))
 
     @torch.no_grad()
     def _balance(self, real: Tensor, fake: Tensor) -> None:

@@ -34,8 +34,8 @@ class Shifting(Autoencoder):
         return (1 - self.share) * features.unflatten(1, (1, 4, 4))
 
 
-def begun(*, gamma: float = 0.5, k_step: float = 0.1) -> BEGAN:
-    model = BEGAN(generator=Constant(0.5), critic=Shifting(0.2), latent_dim=3, gamma=gamma, k_step=k_step)
+def begun(*, gamma: float = 0.5, k_step: float = 0.1, **more: float) -> BEGAN:
+    model = BEGAN(generator=Constant(0.5), critic=Shifting(0.2), latent_dim=3, gamma=gamma, k_step=k_step, **more)
     optimizers = {"critic": torch.optim.Adam, "generator": torch.optim.Adam}
     model.begin(Training(batch_size=8, seed=0, optimizers=optimizers))
     return model
@@ -63,6 +63,15 @@ def test_k_moves_by_the_imbalance():
     model = begun(gamma=0.9)
     both_phases(model)
     assert model.k.item() == pytest.approx(0.1 * (0.9 * 0.16 - 0.1), rel=1e-4)
+
+
+def test_pushing_images_apart_leaves_the_balance_alone():
+    plain, pushing = begun(gamma=0.9), begun(gamma=0.9, pulling_away_weight=0.3)
+    assert plain.generator_loss(batch()).keys() == {"fake"}
+    assert pushing.generator_loss(batch())["pulling_away"].item() == pytest.approx(0.3)  # all are one grey
+    both_phases(plain)
+    both_phases(pushing)
+    assert pushing.k.item() == plain.k.item() > 0
 
 
 def test_k_stays_within_nought_and_one():
