@@ -57,6 +57,15 @@ RECIPES: dict[str, Mapping[str, tuple[str, ...]]] = {
         "cwgan_gp": (*FASTER, STEADIER, SMOOTHER),
     },
     "phantoms": {
+        "began": (
+            "batch_size=16",
+            "optimizer.critic.lr=3e-4",
+            "optimizer.generator.lr=3e-4",
+            "model.gamma=1",
+            "model.k_step=1e-2",
+            "model.generator.skips=true",
+            "model.pulling_away_weight=0.3",  # without it k stays near 0 and all images become one
+        ),
         "vae": ("model.deviation=0.7", STEADIER, "lr_half_life=250_000"),  # less of the pixels, more of the prior
     },
 }

@@ -7,6 +7,7 @@ from math import sqrt
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from medsynth.errors import UserError
 from medsynth.networks import check_resolution
@@ -74,7 +75,7 @@ class ConvAutoencoder(Autoencoder):
 
 
 class BeganDecoder(nn.Module):
-    """Code -> 8x8 -> two convolutions 3x3 with ELU a side, nearest interpolation between sides -> image (figure
+    """Code -> h0, 8x8 -> two convolutions 3x3 with ELU a side, nearest interpolation between sides -> image (figure
     1, Berthelot et al. 2017, arXiv:1703.10717).
 
     The last layer is linear as in the paper. A tanh ends where a generator of black images is a solution with no
@@ -86,19 +87,28 @@ class BeganDecoder(nn.Module):
     Args:
         code_dim: length of the code.
         width: n, channels of every hidden layer.
+        skips: after each interpolation, see h0 too, interpolated to the same side (the paper's optional improvement).
     """
 
-    def __init__(self, *, resolution: int, channels: int = 1, code_dim: int = 64, width: int = 64) -> None:
+    def __init__(
+        self, *, resolution: int, channels: int = 1, code_dim: int = 64, width: int = 64, skips: bool = False
+    ) -> None:
         super().__init__()
-        stages = _stages(resolution, width)
-        layers: list[nn.Module] = [nn.Linear(code_dim, width * START**2), nn.Unflatten(1, (width, START, START))]
-        for stage in range(stages):
-            layers += [nn.Upsample(scale_factor=2)] if stage else []
-            layers += [*_elu_convolution(width, width), *_elu_convolution(width, width)]
-        self.layers = nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1))
+        before = [width] + [width * (1 + skips)] * (_stages(resolution, width) - 1)
+        self.skips = skips
+        self.start = nn.Sequential(nn.Linear(code_dim, width * START**2), nn.Unflatten(1, (width, START, START)))
+        self.stages = nn.ModuleList(
+            nn.Sequential(*_elu_convolution(maps, width), *_elu_convolution(width, width)) for maps in before
+        )
+        self.last = nn.Conv2d(width, channels, 3, padding=1)
 
     def forward(self, code: Float[Tensor, "b d"]) -> Float[Tensor, "b c h w"]:
-        return self.layers(code)
+        h0 = self.start(code)
+        h = self.stages[0](h0)
+        for stage in self.stages[1:]:
+            h = interpolate(h, scale_factor=2.0)
+            h = stage(torch.cat([h, interpolate(h0, size=h.shape[2:])], 1) if self.skips else h)
+        return self.last(h)
 
 
 class BeganGenerator(nn.Module):
@@ -107,9 +117,13 @@ class BeganGenerator(nn.Module):
     A normal latent z, as all models here are asked with, becomes uniform in [-1, 1] by 2 Phi(z) - 1 = erf(z / sqrt 2).
     """
 
-    def __init__(self, *, resolution: int, channels: int = 1, latent_dim: int = 64, width: int = 64) -> None:
+    def __init__(
+        self, *, resolution: int, channels: int = 1, latent_dim: int = 64, width: int = 64, skips: bool = False
+    ) -> None:
         super().__init__()
-        self.decoder = BeganDecoder(resolution=resolution, channels=channels, code_dim=latent_dim, width=width)
+        self.decoder = BeganDecoder(
+            resolution=resolution, channels=channels, code_dim=latent_dim, width=width, skips=skips
+        )
 
     def forward(self, latent: Float[Tensor, "b d"]) -> Float[Tensor, "b c h w"]:
         image = self.decoder(torch.erf(latent / sqrt(2)))
@@ -120,7 +134,9 @@ class BeganAutoencoder(Autoencoder):
     """BEGAN's critic: convolutions 3x3 with ELU, `width` channels more at every halving of the side down to 8x8, a
     linear code, and BEGAN's decoder."""
 
-    def __init__(self, *, resolution: int, channels: int = 1, code_dim: int = 64, width: int = 64) -> None:
+    def __init__(
+        self, *, resolution: int, channels: int = 1, code_dim: int = 64, width: int = 64, skips: bool = False
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = [*_elu_convolution(channels, width)]
         last = _stages(resolution, width)
@@ -129,7 +145,9 @@ class BeganAutoencoder(Autoencoder):
             layers += [*_elu_convolution(now, now), *_elu_convolution(now, after)]
             layers += _elu_convolution(after, after, stride=2) if stage < last else []
         self.encoder = nn.Sequential(*layers, nn.Flatten(), nn.Linear(last * width * START**2, code_dim))
-        self.decoder = BeganDecoder(resolution=resolution, channels=channels, code_dim=code_dim, width=width)
+        self.decoder = BeganDecoder(
+            resolution=resolution, channels=channels, code_dim=code_dim, width=width, skips=skips
+        )
 
     def features(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b f"]:
         return self.encoder(image)

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from medsynth.errors import UserError
-from medsynth.networks.autoencoder import BeganAutoencoder, BeganGenerator, ConvAutoencoder
+from medsynth.networks.autoencoder import BeganAutoencoder, BeganDecoder, BeganGenerator, ConvAutoencoder
 from medsynth.networks.convolutional import ConvGenerator
 from medsynth.networks.variational import GaussianEncoder
 
@@ -29,7 +29,7 @@ def test_began_generates_images_in_range(resolution: int):
 
 def test_began_clips_in_eval_mode_alone_so_that_no_gradient_is_lost():
     generator = BeganGenerator(resolution=16, latent_dim=5, width=2)
-    torch.nn.init.constant_(generator.decoder.layers[-1].bias, -3.0)
+    torch.nn.init.constant_(generator.decoder.last.bias, -3.0)
     latent = torch.randn(3, 5)
     assert generator(latent).max() < -1
     assert generator.eval()(latent).unique().tolist() == [-1]
@@ -44,6 +44,16 @@ def test_codes_have_the_papers_sizes():
 def test_began_widens_linearly_towards_the_code():
     layers = [layer for layer in BeganAutoencoder(resolution=64, width=3).encoder if isinstance(layer, nn.Conv2d)]
     assert [layer.out_channels // 3 for layer in layers] == [1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 4]
+
+
+@pytest.mark.parametrize("skips", [False, True])
+def test_skips_show_the_code_to_every_side(skips: bool):
+    torch.manual_seed(0)
+    decoder = BeganDecoder(resolution=32, code_dim=5, width=3, skips=skips)
+    for weight in decoder.stages[0].parameters():
+        nn.init.zeros_(weight)
+    one, other = decoder(torch.randn(2, 5))
+    assert torch.equal(one, other) != skips
 
 
 def test_normal_latents_become_uniform_ones():
