@@ -59,12 +59,13 @@ RECIPES: dict[str, Mapping[str, tuple[str, ...]]] = {
     "phantoms": {
         "began": (
             "batch_size=16",
-            "optimizer.critic.lr=3e-4",
-            "optimizer.generator.lr=3e-4",
+            "optimizer.critic.lr=4e-4",
+            "optimizer.generator.lr=1e-3",
+            "lr_half_life=16_000",
             "model.gamma=1",
             "model.k_step=1e-2",
             "model.generator.skips=true",
-            "model.pulling_away_weight=0.3",  # without it k stays near 0 and all images become one
+            "model.pulling_away_weight=0.5",  # without it k stays near 0 and all images become one
         ),
         "vae": ("model.deviation=0.7", STEADIER, "lr_half_life=250_000"),  # less of the pixels, more of the prior
     },
