@@ -19,9 +19,9 @@ class EBGAN(EnergyBased):
             critic:     z ~ N(0, I);  minimise  E(x) + max(0, margin - E(G(z)))
             generator:  z ~ N(0, I);  minimise  E(G(z)) + pulling_away_weight PT(code of G(z))
 
-    The energy is divided by the root of the number of pixels and channels here, so that one margin suits any
-    resolution. In this unit the paper's 10 on MNIST (section 4.1) is 0.36 for 28x28 pixels, and 20 and 80, which are
-    commonly used at 64x64x3, are 0.18 and 0.72.
+    PT is explained in EnergyBased. The energy is divided by the root of the number of pixels and channels here, so
+    that one margin suits any resolution. In this unit the paper's 10 on MNIST (section 4.1) is 0.36 for 28x28 pixels,
+    and 20 and 80, which are commonly used at 64x64x3, are 0.18 and 0.72.
 
     Args:
         margin: energy above which the critic leaves fake images alone, in units of the images' range [-1, 1].

@@ -37,10 +37,9 @@ class EnergyBased(NoiseToImage):
         error: images, and what the critic makes of them -> energies (b,).
     """
 
-    error: Callable[[Tensor, Tensor], Tensor]
-
     has_boundary = False  # between energies of real and of fake images
     critic: Autoencoder
+    error: Callable[[Tensor, Tensor], Tensor]
 
     def __init__(self, *, critic: Autoencoder, pulling_away_weight: float = 0.0, **shared: Unpack[Shared]) -> None:
         super().__init__(critic=critic, **shared)
