@@ -57,16 +57,10 @@ RECIPES: dict[str, Mapping[str, tuple[str, ...]]] = {
         "cwgan_gp": (*FASTER, STEADIER, SMOOTHER),
     },
     "phantoms": {
-        "began": (
-            "batch_size=16",
-            "optimizer.critic.lr=4e-4",
-            "optimizer.generator.lr=1e-3",
-            "lr_half_life=16_000",
-            "model.gamma=1",
-            "model.k_step=1e-2",
-            "model.generator.skips=true",
-            "model.pulling_away_weight=0.5",  # without it k stays near 0 and all images become one
-        ),
+        "began": (  # without the pulling-away term k stays near 0 and all images become one
+            "batch_size=16", "optimizer.critic.lr=4e-4", "optimizer.generator.lr=1e-3", "lr_half_life=16_000",
+            "model.gamma=1", "model.k_step=1e-2", "model.generator.skips=true", "model.pulling_away_weight=0.5",
+        ),  # fmt: skip
         "vae": ("model.deviation=0.7", STEADIER, "lr_half_life=250_000"),  # less of the pixels, more of the prior
     },
 }
