@@ -45,6 +45,10 @@ ASKED, KNOWN = 0.95, 0.99
 FASTER: tuple[str, ...] = ("batch_size=32", "optimizer.critic.lr=5e-4", "optimizer.generator.lr=5e-4")
 STEADIER = "model.ema_half_life=50_000"
 SMOOTHER = "model.generator.network.upsample=nearest"  # grain hides whether white matter is bright, as in T1
+APART = (  # without the pulling-away term k stays near 0 and all images become one
+    "batch_size=16", "optimizer.critic.lr=4e-4", "optimizer.generator.lr=1e-3", "lr_half_life=16_000",
+    "model.gamma=1", "model.k_step=1e-2", "model.generator.skips=true", "model.pulling_away_weight=0.5",
+)  # fmt: skip
 RECIPES: dict[str, Mapping[str, tuple[str, ...]]] = {
     "blobs": dict.fromkeys(WASSERSTEIN, FASTER)
     | {
@@ -57,10 +61,7 @@ RECIPES: dict[str, Mapping[str, tuple[str, ...]]] = {
         "cwgan_gp": (*FASTER, STEADIER, SMOOTHER),
     },
     "phantoms": {
-        "began": (  # without the pulling-away term k stays near 0 and all images become one
-            "batch_size=16", "optimizer.critic.lr=4e-4", "optimizer.generator.lr=1e-3", "lr_half_life=16_000",
-            "model.gamma=1", "model.k_step=1e-2", "model.generator.skips=true", "model.pulling_away_weight=0.5",
-        ),  # fmt: skip
+        "began": APART,
         "vae": ("model.deviation=0.7", STEADIER, "lr_half_life=250_000"),  # less of the pixels, more of the prior
     },
 }
