@@ -53,4 +53,6 @@ class InstanceNoise:
             return image
         height, width = image.shape[-2:] if side is None else (side, side)
         noise = draws.normal(f"{name} instance noise", rows, image.shape[1], height, width)
-        return image + std * adaptive_avg_pool2d(noise, (image.shape[-2], image.shape[-1]))
+        if image.shape[-2:] != noise.shape[-2:]:
+            noise = adaptive_avg_pool2d(noise, (image.shape[-2], image.shape[-1]))
+        return image + std * noise

@@ -25,6 +25,15 @@ def test_dense_networks_give_images_and_logits(resolution: int, channels: int):
     assert DenseCritic(resolution=resolution, channels=channels, widths=[8])(image).shape == (3,)
 
 
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_a_dense_generators_mean_before_tanh_is_its_bias_unless_the_norm_comes_first(norm_first: bool):
+    generator = DenseGenerator(resolution=16, latent_dim=5, widths=[32, 32], norm_first=norm_first)
+    *hidden, last, _, _ = generator.layers
+    before_tanh = last(nn.Sequential(*hidden)(torch.randn(64, 5)))
+    away = (before_tanh.mean(dim=0) - last.bias).abs()
+    assert away.median() > 0.01 if norm_first else away.max() < 1e-5
+
+
 @pytest.mark.parametrize("minibatch_stddev", [False, True])
 def test_a_dense_critic_reads_as_many_features_as_it_has(minibatch_stddev: bool):
     critic = DenseCritic(resolution=16, widths=[8, 4], dropout=0.4, minibatch_stddev=minibatch_stddev)
