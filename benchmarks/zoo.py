@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--models", help="a,b; all")
     parser.add_argument("--seeds", default="0", help="0,1,2")
     parser.add_argument("--images", type=int, default=IMAGES, help=f"budget; {IMAGES:,}")
-    parser.add_argument("overrides", nargs="*", help="further settings of the data, as in data.on_bad=skip")
+    parser.add_argument("overrides", nargs="*", help="further settings, as in data.on_bad=skip")
     arguments = parser.parse_args()
 
     import torch
@@ -128,7 +128,7 @@ def main() -> None:
     torch.set_num_threads(1)
     root = f"data.root={arguments.root}" if arguments.root else "data.phantom=true"
     data = [f"data={arguments.data}", root, *arguments.overrides]
-    train_encoder(data)
+    train_encoder([word for word in data if word.startswith("data")])
     rows, shown = [], {}
     for seed in map(int, arguments.seeds.split(",")):
         for model in arguments.models.split(",") if arguments.models else models():
