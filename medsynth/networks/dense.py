@@ -25,9 +25,9 @@ def dense_image(
 class DenseGenerator(nn.Module):
     """Latent -> dense layers, each with LeakyReLU and batch norm -> image in [-1, 1].
 
-    What batch norm gives has a mean of zero over the batch. Where it comes last, as in many implementations in Keras,
-    the mean of a pixel before tanh is its bias, which RMSProp and Adam move by about one learning rate a step: images
-    with a large dark background become white as often as black, for thousands of steps.
+    What batch norm gives has a mean of zero over the batch until its shifts have grown. Where it comes last, as in the
+    chest X-ray study, the mean of a pixel before tanh is only its bias till then, which RMSProp and Adam move by
+    about one learning rate a step, and a dark background comes late: pixels are white as often as black.
 
     Args:
         widths: units of the hidden layers.
