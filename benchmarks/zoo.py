@@ -139,6 +139,7 @@ def main() -> None:
                 seconds = train(model, seed, folder, data, images=arguments.images)
                 save_samples(folder, path.with_suffix(".png"))
                 facts = {"data": arguments.data, "model": model, "seed": seed, "images": arguments.images}
+                facts["overrides"] = arguments.overrides
                 row = {**facts, "cpu_seconds": digits(seconds), **judge(folder)}
                 path.write_text(json.dumps(row, indent=1) + "\n")
             rows.append(json.loads(path.read_text()))
