@@ -88,17 +88,26 @@ class BeganDecoder(nn.Module):
         code_dim: length of the code.
         width: n, channels of every hidden layer.
         skips: after each interpolation, see h0 too, interpolated to the same side (the paper's optional improvement).
+        norm: batch, instance, group or none (the paper); of every convolution but the last.
     """
 
     def __init__(
-        self, *, resolution: int, channels: int = 1, code_dim: int = 64, width: int = 64, skips: bool = False
+        self,
+        *,
+        resolution: int,
+        channels: int = 1,
+        code_dim: int = 64,
+        width: int = 64,
+        skips: bool = False,
+        norm: str = "none",
     ) -> None:
         super().__init__()
         before = [width] + [width * (1 + skips)] * (_stages(resolution, width) - 1)
         self.skips = skips
         self.start = nn.Sequential(nn.Linear(code_dim, width * START**2), nn.Unflatten(1, (width, START, START)))
         self.stages = nn.ModuleList(
-            nn.Sequential(*_elu_convolution(maps, width), *_elu_convolution(width, width)) for maps in before
+            nn.Sequential(*_elu_convolution(maps, width, norm=norm), *_elu_convolution(width, width, norm=norm))
+            for maps in before
         )
         self.last = nn.Conv2d(width, channels, 3, padding=1)
 
@@ -118,11 +127,18 @@ class BeganGenerator(nn.Module):
     """
 
     def __init__(
-        self, *, resolution: int, channels: int = 1, latent_dim: int = 64, width: int = 64, skips: bool = False
+        self,
+        *,
+        resolution: int,
+        channels: int = 1,
+        latent_dim: int = 64,
+        width: int = 64,
+        skips: bool = False,
+        norm: str = "none",
     ) -> None:
         super().__init__()
         self.decoder = BeganDecoder(
-            resolution=resolution, channels=channels, code_dim=latent_dim, width=width, skips=skips
+            resolution=resolution, channels=channels, code_dim=latent_dim, width=width, skips=skips, norm=norm
         )
 
     def forward(self, latent: Float[Tensor, "b d"]) -> Float[Tensor, "b c h w"]:
@@ -132,21 +148,28 @@ class BeganGenerator(nn.Module):
 
 class BeganAutoencoder(Autoencoder):
     """BEGAN's critic: convolutions 3x3 with ELU, `width` channels more at every halving of the side down to 8x8, a
-    linear code, and BEGAN's decoder."""
+    linear code, and BEGAN's decoder. Its `norm` is of every convolution but the first and the last."""
 
     def __init__(
-        self, *, resolution: int, channels: int = 1, code_dim: int = 64, width: int = 64, skips: bool = False
+        self,
+        *,
+        resolution: int,
+        channels: int = 1,
+        code_dim: int = 64,
+        width: int = 64,
+        skips: bool = False,
+        norm: str = "none",
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [*_elu_convolution(channels, width)]
+        layers = _elu_convolution(channels, width, norm="none")
         last = _stages(resolution, width)
         for stage in range(1, last + 1):
             now, after = stage * width, min(stage + 1, last) * width
-            layers += [*_elu_convolution(now, now), *_elu_convolution(now, after)]
-            layers += _elu_convolution(after, after, stride=2) if stage < last else []
+            layers += [*_elu_convolution(now, now, norm=norm), *_elu_convolution(now, after, norm=norm)]
+            layers += _elu_convolution(after, after, stride=2, norm=norm) if stage < last else []
         self.encoder = nn.Sequential(*layers, nn.Flatten(), nn.Linear(last * width * START**2, code_dim))
         self.decoder = BeganDecoder(
-            resolution=resolution, channels=channels, code_dim=code_dim, width=width, skips=skips
+            resolution=resolution, channels=channels, code_dim=code_dim, width=width, skips=skips, norm=norm
         )
 
     def features(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b f"]:
@@ -163,5 +186,7 @@ def _stages(resolution: int, width: int) -> int:
     return check_resolution(resolution) - 2
 
 
-def _elu_convolution(before: int, after: int, *, stride: int = 1) -> list[nn.Module]:
-    return [nn.Conv2d(before, after, 3, stride=stride, padding=1), nn.ELU(inplace=True)]
+def _elu_convolution(before: int, after: int, *, stride: int = 1, norm: str) -> list[nn.Module]:
+    plain = norm == "none"
+    convolution = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=plain)
+    return [convolution, *([] if plain else [normalisation(norm, after)]), nn.ELU(inplace=True)]

@@ -46,6 +46,17 @@ def test_began_widens_linearly_towards_the_code():
     assert [layer.out_channels // 3 for layer in layers] == [1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 4]
 
 
+def test_began_normalises_between_its_first_and_last_convolution():
+    def kinds(network: nn.Module) -> list[type]:
+        return [type(layer) for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.BatchNorm2d)]
+
+    critic = BeganAutoencoder(resolution=32, width=2, norm="batch")
+    assert kinds(critic.encoder) == [nn.Conv2d, *[nn.Conv2d, nn.BatchNorm2d] * 8]
+    assert kinds(critic.decoder) == [*[nn.Conv2d, nn.BatchNorm2d] * 6, nn.Conv2d]
+    assert kinds(BeganGenerator(resolution=32, width=2, norm="batch")) == kinds(critic.decoder)
+    assert nn.BatchNorm2d not in kinds(BeganAutoencoder(resolution=32, width=2))  # as the paper
+
+
 @pytest.mark.parametrize("skips", [False, True])
 def test_skips_show_the_code_to_every_side(skips: bool):
     torch.manual_seed(0)
