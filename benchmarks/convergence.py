@@ -46,9 +46,10 @@ ASKED, KNOWN = 0.95, 0.99
 FASTER: tuple[str, ...] = ("batch_size=32", "optimizer.critic.lr=5e-4", "optimizer.generator.lr=5e-4")
 STEADIER = "model.ema_half_life=50_000"
 SMOOTHER = "model.generator.network.upsample=nearest"  # grain hides whether white matter is bright, as in T1
-APART = (  # without the pulling-away term k stays near 0 and all images become one
-    "batch_size=16", "optimizer.critic.lr=4e-4", "optimizer.generator.lr=1e-3", "lr_half_life=16_000",
-    "model.gamma=1", "model.k_step=1e-2", "model.generator.skips=true", "model.pulling_away_weight=0.5",
+APART = (  # without norms and the pulling-away term all images become one
+    "batch_size=16", "optimizer.critic.lr=2e-4", "optimizer.generator.lr=1e-3", "lr_half_life=16_000",
+    "model.gamma=1", "model.k_step=1e-2", "model.generator.skips=true", "model.generator.norm=batch",
+    "model.pulling_away_weight=0.1",
 )  # fmt: skip
 DARK = (  # the background at once, and without the noise some seeds lose places that they had
     *FASTER, "optimizer.critic.lr=5e-5", "model.generator.norm_first=true",
